@@ -1,0 +1,97 @@
+"""Settings: frozen, with limits and help texts, so that forms and the command line draw themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.errors import InvalidConfigError
+
+
+class Settings(BaseModel):
+    """Base of every settings class; an unknown setting is an error, never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def build(kind: type[S], values: Mapping[str, Any]) -> S:
+    """Validate `values` into `kind`.
+
+    Raises:
+        InvalidConfigError: Names the first wrong setting and its limit.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or kind.__name__
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(kind.model_fields)
+            raise InvalidConfigError(f"{where}: there is no such setting. Known here: {known}.") from error
+        raise InvalidConfigError(f"{where}: {first['msg']}.") from error
+
+
+def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
+    """`["model.latent_dim=32", "train.modalities=T1,T2"]` -> nested dict. Values stay text; `build` converts them.
+
+    A value that contains a comma, or is bracketed as JSON, becomes a list.
+    """
+    result: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise InvalidConfigError("Write a setting as key=value, for example train.epochs=20.")
+        place = result
+        *parents, last = key.strip().split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise InvalidConfigError(f"{key}: '{parent}' is given both as a value and as a group.")
+        place[last] = _value(text.strip())
+    return result
+
+
+def _value(text: str) -> Any:
+    if text[:1] in "[{":
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InvalidConfigError("A value in brackets must be valid JSON.") from error
+    if "," in text:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return text
+
+
+class TrainConfig(Settings):
+    """How a model is trained, whatever the model."""
+
+    epochs: int = Field(60, ge=1, le=10_000, description="Passes over all training slices")
+    batch_size: int = Field(16, ge=1, le=1024, description="Slices per optimiser step")
+    lr: float = Field(1e-3, gt=0, le=1, description="Peak learning rate")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="How the learning rate moves over the run")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW's weight decay; 0 makes it Adam")
+    max_minutes: float = Field(8.0, gt=0, le=10_000, description="Stop after this time, keeping what was learnt")
+    augment: bool = Field(
+        True, description="Small random shifts, flips and intensity changes, the same for all modalities"
+    )
+    preview_every: int = Field(100, ge=1, le=100_000, description="Steps between sample reconstructions")
+    modalities: tuple[str, ...] = Field((), description="Modalities to learn from; empty means all in the dataset")
+
+
+class RunConfig(Settings):
+    """All that decides a run's weights. No path, no device."""
+
+    dataset: str = Field(description="Name of the dataset")
+    dataset_fingerprint: str = Field("", description="Hash of the dataset the run was made for")
+    model: str = Field(description="Name in the registry of models")
+    model_settings: dict[str, Any] = Field(default_factory=dict, description="Settings of that model")
+    train: TrainConfig = Field(default_factory=TrainConfig, description="Settings of the training")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of the split, the weights and the batches")
+    fold: int | None = Field(None, ge=0, description="Which fold is held out, counted from 0")
+    n_folds: int | None = Field(None, ge=2, description="How many folds the cases are divided into")

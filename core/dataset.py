@@ -1,0 +1,291 @@
+"""A prepared dataset: every case on one grid, memory-mapped, with masks, an index and splits by case.
+
+Only per-case or fixed steps were applied to it. Whatever is fitted across cases belongs to a run and its training fold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import InvalidConfigError, NotFoundError
+from core.types import Affine, Array, Label
+from core.workspace import Workspace, new_id, read_json, safe_name, write_json
+
+PHYSICAL_UNITS = ("HU", "SUV")  # errors in these are reported in the unit; all else on the prepared 0-1 scale
+
+
+@dataclass(frozen=True)
+class Split:
+    """Case ids; no case is in two parts."""
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """One case as it goes into a dataset.
+
+    Attributes:
+        images: modality -> (I, J, K) float32, about 0 to 1.
+        scales: modality -> (scale, offset): value * scale + offset is in the modality's unit.
+        mask: (I, J, K) bool, the voxels that are judged.
+        label_maps: name -> (I, J, K) uint8 (lesions, tissues).
+        affine: (4, 4) voxel -> RAS mm.
+    """
+
+    id: str
+    images: Mapping[str, Array]
+    scales: Mapping[str, tuple[float, float]]
+    units: Mapping[str, str]
+    mask: NDArray[np.bool_]
+    affine: Affine
+    label_maps: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    labels: Mapping[str, Label] = field(default_factory=dict)
+    warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+class Dataset:
+    """A folder with `index.json` and, for each case, `images.npy` (K, M, I, J), `mask.npy` and label maps (I, J, K)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @staticmethod
+    def open(workspace: Workspace, name: str) -> Dataset:
+        """The dataset of that name.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        folder = workspace.datasets / safe_name(name)
+        if not (folder / "index.json").exists():
+            raise NotFoundError(f"There is no dataset named {name}. Prepare a cohort first.")
+        return Dataset(folder)
+
+    @cached_property
+    def index(self) -> dict[str, Any]:
+        """What `finish_dataset` wrote; see there."""
+        return dict(read_json(self.folder / "index.json"))
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.index["modalities"])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(I, J, K), the same for every case."""
+        i, j, k = self.index["shape"]
+        return i, j, k
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        i, j, k = self.index["spacing_mm"]
+        return i, j, k
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash over all arrays, ids and scales: equal only where every number that training sees is equal."""
+        return str(self.index["fingerprint"])
+
+    @property
+    def is_simulated(self) -> bool:
+        return bool(self.index["simulated"])
+
+    @cached_property
+    def case_ids(self) -> tuple[str, ...]:
+        return tuple(record["id"] for record in self.index["cases"])
+
+    @cached_property
+    def _records(self) -> dict[str, dict[str, Any]]:
+        return {record["id"]: record for record in self.index["cases"]}
+
+    def record(self, case_id: str) -> dict[str, Any]:
+        """A case's entry in the index: id, modalities, affine, scales, labels, label_maps, warnings, mask_voxels."""
+        if case_id not in self._records:
+            raise NotFoundError(f"There is no case {case_id} in this dataset.")
+        return self._records[case_id]
+
+    def affine(self, case_id: str) -> Affine:
+        return np.asarray(self.record(case_id)["affine"], float)
+
+    def unit(self, modality: str) -> str:
+        return str(self.index["units"][modality])
+
+    def unit_scale(self, modality: str, case_id: str) -> float:
+        """What one step of the 0-1 scale is in the modality's physical unit; 1 for arbitrary units."""
+        if self.unit(modality) not in PHYSICAL_UNITS:
+            return 1.0
+        return float(self.record(case_id)["scales"][modality][0])
+
+    def slices(self, case_id: str) -> NDArray[np.float32]:
+        """(K, M, I, J), memory-mapped; M in the order of the record's modalities."""
+        self.record(case_id)
+        mapped: NDArray[np.float32] = np.load(self.folder / case_id / "images.npy", mmap_mode="r", allow_pickle=False)
+        return mapped
+
+    def volume(self, case_id: str, modality: str) -> Array:
+        """(I, J, K), memory-mapped, on the 0-1 scale.
+
+        Raises:
+            NotFoundError: The case has no such modality.
+        """
+        present = self.record(case_id)["modalities"]
+        if modality not in present:
+            raise NotFoundError(f"Case {case_id} has no {modality}.")
+        return self.slices(case_id)[:, present.index(modality)].transpose(1, 2, 0)
+
+    def mask(self, case_id: str) -> NDArray[np.bool_]:
+        """(I, J, K), the voxels that are judged."""
+        self.record(case_id)
+        mapped: NDArray[np.bool_] = np.load(self.folder / case_id / "mask.npy", mmap_mode="r", allow_pickle=False)
+        return mapped
+
+    def label_map(self, case_id: str, name: str) -> NDArray[np.uint8]:
+        """(I, J, K), whole-number classes."""
+        if name not in self.record(case_id)["label_maps"]:
+            raise NotFoundError(f"Case {case_id} has no label map {name}.")
+        mapped: NDArray[np.uint8] = np.load(self.folder / case_id / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return mapped
+
+    def split(self, seed: int, fold: int | None = None, n_folds: int | None = None) -> Split:
+        """See `split_cases`."""
+        return split_cases(self.case_ids, seed, fold, n_folds)
+
+    def delete(self) -> None:
+        """Remove the dataset; its cohort stays."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def list_datasets(workspace: Workspace) -> list[Dataset]:
+    """Every finished dataset, by name."""
+    return [
+        Dataset(path.parent) for path in sorted(workspace.datasets.glob("*/index.json")) if path.parent.name[0] != "."
+    ]
+
+
+def split_cases(case_ids: Sequence[str], seed: int, fold: int | None = None, n_folds: int | None = None) -> Split:
+    """Divide whole cases: a seeded 80/20 split, or fold `fold` (from 0) of `n_folds`.
+
+    From 10 training cases on, a tenth of them is set aside to watch the training (`val`); with fewer, none is.
+
+    Raises:
+        InvalidConfigError: Under two cases, more folds than cases, or a fold that is not there.
+    """
+    n = len(case_ids)
+    if n < 2:
+        raise InvalidConfigError(
+            "A training needs at least 2 cases: one to learn from, one to be judged on.", "TOO-FEW-CASES"
+        )
+    if (fold is None) != (n_folds is None):
+        raise InvalidConfigError("Give both the fold and the number of folds, or neither.")
+    order = [sorted(case_ids)[i] for i in np.random.default_rng(seed).permutation(n)]
+    if fold is None or n_folds is None:
+        test = order[: max(1, round(0.2 * n))]
+    else:
+        if not 2 <= n_folds <= n:
+            raise InvalidConfigError(f"{n_folds} folds of {n} cases: the number of folds is 2 to {n}.")
+        if not 0 <= fold < n_folds:
+            raise InvalidConfigError(
+                f"Folds are counted from 0: fold {fold} of {n_folds} is not there; use 0 to {n_folds - 1}."
+            )
+        test = order[fold::n_folds]
+    rest = [case_id for case_id in order if case_id not in test]
+    n_val = round(0.1 * len(rest)) if len(rest) >= 10 else 0
+    return Split(tuple(sorted(rest[n_val:])), tuple(sorted(rest[:n_val])), tuple(sorted(test)))
+
+
+class DatasetWriter:
+    """Writes a dataset beside its final place; `finish` makes it appear, whole."""
+
+    def __init__(self, workspace: Workspace, name: str) -> None:
+        self._final = workspace.datasets / safe_name(name)
+        self._draft = workspace.datasets / f".{new_id('draft')}"
+        self._draft.mkdir(parents=True)
+
+    def add(self, case: PreparedCase) -> None:
+        """Write one case's arrays; may be called for different cases from different processes."""
+        folder = self._draft / safe_name(case.id)
+        folder.mkdir()
+        modalities = sorted(case.images)
+        stack = np.stack([case.images[m].transpose(2, 0, 1) for m in modalities], axis=1)
+        arrays = {"images": stack.astype(np.float32), "mask": case.mask}
+        digest = hashlib.sha256(repr((case.id, modalities, sorted(case.scales.items()))).encode())
+        for name, array in {**arrays, **case.label_maps}.items():
+            np.save(folder / f"{safe_name(name)}.npy", array)
+            digest.update(np.ascontiguousarray(array).tobytes())
+        record = {
+            "id": case.id,
+            "modalities": modalities,
+            "shape": list(case.mask.shape),
+            "affine": case.affine.tolist(),
+            "scales": case.scales,
+            "units": case.units,
+            "labels": case.labels,
+            "label_maps": sorted(case.label_maps),
+            "warnings": case.warnings,
+            "mask_voxels": int(case.mask.sum()),
+            "sha256": digest.hexdigest(),
+        }
+        write_json(folder / "record.json", record)
+
+    def finish(self, cohort: str, recipe: Mapping[str, Any], simulated: bool) -> Dataset:
+        """Write `index.json` over all cases added and move the folder into place, replacing one of the same name.
+
+        Raises:
+            InvalidConfigError: No case was added, or the cases are not on one grid or in one unit.
+        """
+        records = [read_json(path) for path in sorted(self._draft.glob("*/record.json"))]
+        if not records:
+            self.discard()
+            raise InvalidConfigError("No case could be prepared, so there is no dataset.", "NO-CASES")
+        shapes = {tuple(record.pop("shape")) for record in records}
+        units: dict[str, set[str]] = {}
+        for record in records:
+            for modality, unit in record.pop("units").items():
+                units.setdefault(modality, set()).add(unit)
+        mixed = [modality for modality, found in units.items() if len(found) > 1]
+        if len(shapes) > 1 or mixed:
+            self.discard()
+            what = f"{mixed[0]} is in different units" if mixed else "the cases are on different grids"
+            raise InvalidConfigError(f"These cases do not make one dataset: {what}.", "MIXED")
+        spacing = np.linalg.norm(np.asarray(records[0]["affine"])[:3, :3], axis=0)
+        index = {
+            "name": self._final.name,
+            "cohort": cohort,
+            "simulated": simulated,
+            "recipe": dict(recipe),
+            "modalities": sorted(units),
+            "units": {modality: found.pop() for modality, found in units.items()},
+            "shape": list(shapes.pop()),
+            "spacing_mm": [round(float(value), 6) for value in spacing],
+            "fingerprint": hashlib.sha256("".join(record["sha256"] for record in records).encode()).hexdigest(),
+            "cases": records,
+        }
+        write_json(self._draft / "index.json", index)
+        if self._final.exists():
+            old = self._final.with_name(f".{new_id('old')}")
+            self._final.rename(old)
+            self._draft.rename(self._final)
+            shutil.rmtree(old)
+        else:
+            self._draft.rename(self._final)
+        return Dataset(self._final)
+
+    def discard(self) -> None:
+        """Give up: remove what was written."""
+        shutil.rmtree(self._draft, ignore_errors=True)

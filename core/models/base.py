@@ -1,0 +1,135 @@
+"""What a model is: it encodes what is present, decodes any target, says its loss. No optimiser, device, path, log."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from core.config import Settings
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What a model is built for.
+
+    Attributes:
+        modalities: in a fixed order.
+        size: spatial size of one input, (H, W) for slices, each a multiple of 16.
+        n_positions: slices per volume, so that a model may keep one image per position.
+        channels: per modality.
+    """
+
+    modalities: tuple[str, ...]
+    size: tuple[int, ...]
+    n_positions: int
+    channels: int = 1
+
+    @property
+    def spatial_dims(self) -> int:
+        return len(self.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Slices (or patches) of several cases, stacked.
+
+    Attributes:
+        x: modality -> (B, C, *size), about 0 to 1; rows whose modality is absent are zero and must have no influence.
+        present: modality -> (B,) bool.
+        mask: (B, 1, *size) bool, the pixels that are judged.
+        case_index: (B,) long, which case a row is from.
+        position: (B,) long, slice index in the volume.
+    """
+
+    x: Mapping[str, Tensor]
+    present: Mapping[str, Tensor]
+    mask: Tensor
+    case_index: Tensor
+    position: Tensor
+
+    @property
+    def size(self) -> int:
+        return len(self.position)
+
+    def only(self, given: Sequence[str]) -> Batch:
+        """The same rows with no modality but the given ones: what is not given is absent."""
+        return replace(self, x={m: self.x[m] for m in given}, present={m: self.present[m] for m in given})
+
+    def to(self, device: torch.device, memory_format: torch.memory_format = torch.contiguous_format) -> Batch:
+        """Moved, images in the memory format asked for."""
+
+        def image(t: Tensor) -> Tensor:
+            return t.to(device, non_blocking=True).contiguous(memory_format=memory_format)
+
+        return Batch(
+            {m: image(t) for m, t in self.x.items()},
+            {m: t.to(device, non_blocking=True) for m, t in self.present.items()},
+            self.mask.to(device, non_blocking=True),
+            self.case_index.to(device, non_blocking=True),
+            self.position.to(device, non_blocking=True),
+        )
+
+
+class Posterior(Protocol):
+    """What is known of the latent once the given modalities are seen; z is (B, D) or (B, D, *spatial)."""
+
+    @property
+    def mean(self) -> Tensor: ...
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """One draw per row, differentiable where the model needs it."""
+
+
+class Model(nn.Module, ABC):
+    """The contract. To add a model: one module with one subclass (its paper in the first line), one line in MODELS."""
+
+    Config: ClassVar[type[Settings]]
+    title: ClassVar[str]  # what a person reads in a list of models
+    summary: ClassVar[str]  # one plain sentence: what it does and when to choose it
+    train_defaults: ClassVar[
+        Mapping[str, Any]
+    ] = {}  # where this model trains best with other settings than TrainConfig's
+    can_decode: ClassVar[bool] = True  # False for direct translators, which have no latent to decode from
+
+    def __init__(self, config: Settings, shapes: Shapes) -> None:
+        super().__init__()
+        self.config: Any = config
+        self.shapes = shapes
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """One optimiser each. A model without parts is fitted once, with `fit`."""
+        return {"model": list(self.parameters())}
+
+    def fit(self, batches: Iterable[Batch]) -> None:
+        """For models without parts: one pass over the training slices, state in buffers."""
+        raise NotImplementedError("This model is trained by gradient; it has no fit.")
+
+    @abstractmethod
+    def loss(self, batch: Batch, part: str, step: int) -> dict[str, Tensor]:
+        """Scalars: "total" is minimised, all are logged. `step` is for warm-ups. Means over rows, sums over pixels."""
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> Posterior:
+        """The latent given the modalities that are present in the batch (a row may lack some, not all)."""
+
+    @abstractmethod
+    def decode(self, z: Tensor, targets: Sequence[str]) -> dict[str, Tensor]:
+        """Images (B, C, *size) of the targets from a latent."""
+
+    def embed(self, batch: Batch) -> Tensor:
+        """(B, D): by default the posterior's mean, averaged over space where the latent has any."""
+        mean = self.encode(batch).mean
+        return mean.flatten(2).mean(2) if mean.ndim > 2 else mean
+
+    def supports(self, given: Sequence[str], target: str) -> bool:
+        """Whether the model has learnt to make this target from these given modalities."""
+        return True
+
+    def synthesise(self, batch: Batch, targets: Sequence[str]) -> dict[str, Tensor]:
+        """Images of the targets from what is present: `model.synthesise(batch.only(["T1"]), ["T2"])`."""
+        return self.decode(self.encode(batch).mean, targets)

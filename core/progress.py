@@ -1,0 +1,20 @@
+"""How long work tells that it advances, and is told to stop."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Cancelled(Exception):
+    """Raised inside `Progress` when the user asked to stop; the worker records it as such."""
+
+
+class Progress(Protocol):
+    """Called between units of work; raises `Cancelled` when the work should end."""
+
+    def __call__(self, done: float, total: float, message: str = "") -> None:
+        """`done` of `total` units are finished; `message` is one short line for the page."""
+
+
+def silent(done: float, total: float, message: str = "") -> None:
+    """A `Progress` for tests and scripts that do not watch."""

@@ -1,0 +1,228 @@
+"""A job is a folder; a run is the job that trains. Whoever holds the folder holds all that is known of it.
+
+job.json        kind and parameters, written once        state.json   state, progress, eta, heartbeat, pid
+history.jsonl   one line per logged step                  log.txt      what the worker printed
+cancel          present when a stop was asked for
+A run has besides: config.json, previews/, weights.safetensors + weights.sha256, results.json, embedding.npz
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from core.config import RunConfig, build
+from core.errors import NotFoundError
+from core.workspace import Workspace, new_id, read_json, safe_name, write_json
+
+State = Literal["queued", "running", "finished", "failed", "cancelled", "lost"]
+ENDED: tuple[State, ...] = ("finished", "failed", "cancelled", "lost")
+START_GRACE_S = 60.0  # a worker that has not reported after this time never will
+
+
+@dataclass(frozen=True)
+class Status:
+    """What state.json says.
+
+    Attributes:
+        done, total: units of work (steps, files, cases).
+        eta_s: seconds left, negative where it is not known.
+        pid, pid_start: the worker and its start time in clock ticks, so that a reused pid is not taken for it.
+        code, error: of the sentence that ended a failed job.
+    """
+
+    state: State = "queued"
+    done: float = 0
+    total: float = 0
+    message: str = ""
+    eta_s: float = -1
+    created: float = 0
+    started: float = 0
+    heartbeat: float = 0
+    ended: float = 0
+    pid: int = 0
+    pid_start: int = 0
+    device: str = ""
+    code: str = ""
+    error: str = ""
+
+
+class Job:
+    """A folder of long work, of whatever kind."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @staticmethod
+    def create(folder: Path, kind: str, params: dict[str, Any]) -> Job:
+        """Write a new job's folder; a backend then starts it."""
+        job = Job(folder)
+        write_json(folder / "job.json", {"kind": kind, "params": params})
+        job.write_status(Status(created=time.time()))
+        return job
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        return dict(read_json(self.folder / "job.json"))
+
+    @property
+    def kind(self) -> str:
+        return str(self.spec["kind"])
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return dict(self.spec["params"])
+
+    @property
+    def status(self) -> Status:
+        """The state as it really is: a running job whose process is gone reads as lost."""
+        path = self.folder / "state.json"
+        status = Status(**read_json(path)) if path.exists() else Status()
+        is_silent = status.state == "queued" and time.time() - status.created > START_GRACE_S
+        is_dead = status.state == "running" and process_start(status.pid) != status.pid_start
+        if is_silent or is_dead:
+            return Status(
+                **{**asdict(status), "state": "lost", "error": "The worker ended without a word.", "code": "LOST"}
+            )
+        return status
+
+    @property
+    def state(self) -> State:
+        return self.status.state
+
+    @property
+    def is_cancel_requested(self) -> bool:
+        return (self.folder / "cancel").exists()
+
+    def write_status(self, status: Status) -> None:
+        write_json(self.folder / "state.json", asdict(status))
+
+    def update(self, **changes: Any) -> None:
+        """Change fields of state.json; for the worker, its only writer while it runs."""
+        path = self.folder / "state.json"
+        old = read_json(path) if path.exists() else {}
+        self.write_status(Status(**{**old, **changes}))
+
+    def append_history(self, line: dict[str, Any]) -> None:
+        """Add one logged step; a line is written in one call, so a reader may only miss the last."""
+        with (self.folder / "history.jsonl").open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    def history(self) -> list[dict[str, Any]]:
+        """All logged steps that are whole."""
+        path = self.folder / "history.jsonl"
+        if not path.exists():
+            return []
+        text = path.read_text()
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def log_tail(self, n_lines: int = 40) -> str:
+        path = self.folder / "log.txt"
+        return "\n".join(path.read_text(errors="replace").splitlines()[-n_lines:]) if path.exists() else ""
+
+    def write_result(self, value: Any) -> None:
+        """What the job found out, for whoever asked (results.json)."""
+        write_json(self.folder / "results.json", value)
+
+    @property
+    def result(self) -> Any:
+        """What `write_result` wrote, or None before."""
+        path = self.folder / "results.json"
+        return read_json(path) if path.exists() else None
+
+    def delete(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Run(Job):
+    """The job that trains a model, and all that came of it."""
+
+    @staticmethod
+    def new(workspace: Workspace, config: RunConfig) -> Run:
+        """A new run's folder, with its config."""
+        folder = workspace.runs / new_id("run")
+        write_json(folder / "config.json", config.model_dump())
+        Job.create(folder, "train", {})
+        return Run(folder)
+
+    @staticmethod
+    def open(workspace: Workspace, run_id: str) -> Run:
+        """The run of that id.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        folder = workspace.runs / safe_name(run_id)
+        if not (folder / "config.json").exists():
+            raise NotFoundError(f"There is no run {run_id}. Train a model first.")
+        return Run(folder)
+
+    @cached_property
+    def config(self) -> RunConfig:
+        return build(RunConfig, read_json(self.folder / "config.json"))
+
+    @property
+    def title(self) -> str:
+        """What a person reads in a list: model, dataset, fold, the id's first digits."""
+        fold = "" if self.config.fold is None else f", fold {self.config.fold + 1} of {self.config.n_folds}"
+        return f"{self.config.model} on {self.config.dataset}{fold} ({self.id.removeprefix('run-')[:6]})"
+
+    @property
+    def weights_path(self) -> Path:
+        return self.folder / "weights.safetensors"
+
+    @property
+    def has_weights(self) -> bool:
+        return self.weights_path.exists()
+
+    @property
+    def embedding_path(self) -> Path:
+        return self.folder / "embedding.npz"
+
+    @property
+    def previews(self) -> list[Path]:
+        """Sample reconstructions, previews/STEP.npz, in the order of steps."""
+        return sorted((self.folder / "previews").glob("*.npz"))
+
+
+def list_runs(workspace: Workspace) -> list[Run]:
+    """Every run, newest first."""
+    runs = [Run(path.parent) for path in workspace.runs.glob("*/config.json")]
+    return sorted(runs, key=lambda run: (run.folder / "config.json").stat().st_mtime, reverse=True)
+
+
+def list_jobs(workspace: Workspace) -> list[Job]:
+    """Every other job, newest first."""
+    jobs = [Job(path.parent) for path in workspace.jobs.glob("*/job.json")]
+    return sorted(jobs, key=lambda job: (job.folder / "job.json").stat().st_mtime, reverse=True)
+
+
+def process_start(pid: int) -> int:
+    """When a process started, in clock ticks since boot; 0 if there is none (or it is a zombie)."""
+    try:
+        with open(f"/proc/{pid}/stat") as stream:
+            fields = stream.read().rpartition(")")[2].split()
+    except OSError:
+        return 0 if os.path.isdir("/proc/self") else _start_without_proc(pid)
+    return 0 if fields[0] == "Z" else int(fields[19])
+
+
+def _start_without_proc(pid: int) -> int:
+    """macOS has no /proc: there, a living pid counts as started at 1."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return 0
+    except PermissionError:
+        return 1
+    return 1 if pid > 0 else 0
