@@ -1,0 +1,21 @@
+"""What surrounds every page: title line, standing notice."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+NOTICE = "For research. Not for clinical use."
+
+
+def page_header(title: str, purpose: str = "") -> None:
+    """The page's name and, in one short sentence, what one does here."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        st.title(title, anchor=False, width="content")
+        if purpose:
+            st.caption(purpose, width="content")
+
+
+def notice() -> None:
+    """The line that stands at the foot of every page."""
+    with st.container(key="cs-notice"):
+        st.caption(NOTICE)

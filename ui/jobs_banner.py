@@ -1,0 +1,101 @@
+"""What is running, on top of every page: progress, time left, cancel. Polls only while something runs."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.runs import ENDED, Job, Run, list_jobs, list_runs
+from core.workspace import Workspace
+from ui.errors import guard
+from ui.state import State, workspace
+
+KINDS = {
+    "train": "Training",
+    "demo": "Making the demo",
+    "ingest": "Importing",
+    "prepare": "Preparing",
+    "embed": "Embedding",
+    "evaluate": "Evaluating",
+    "search": "Searching",
+}
+POLL = "2s"
+MAX_ROWS = 3
+
+
+def active_jobs(place: Workspace) -> list[Job]:
+    """Queued and running jobs and runs, newest first."""
+    return [job for job in [*list_jobs(place), *list_runs(place)] if job.state not in ENDED]
+
+
+def jobs_banner() -> None:
+    """Draw the banner; nothing at all when nothing runs."""
+    if active_jobs(workspace()):
+        with st.container(key="cs-jobs"):
+            st.fragment(_rows, run_every=POLL)()
+
+
+def _rows() -> None:
+    jobs = active_jobs(workspace())
+    if not jobs:
+        st.rerun()  # the whole page, so that it shows what has just been made, and polling ends
+    for job in jobs[:MAX_ROWS]:
+        job_row(job)
+    if len(jobs) > MAX_ROWS:
+        st.caption(f"and {len(jobs) - MAX_ROWS} more")
+
+
+def job_row(job: Job) -> None:
+    """One line: what it is, how far it is, when it will be done, a way to stop it."""
+    status = job.status
+    share = min(1.0, status.done / status.total) if status.total > 0 else 0.0
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.progress(share, text=f"**{job_title(job)}**: {job_words(job)}")
+        if job.is_cancel_requested:
+            st.caption("Stopping", width="content")
+        elif st.button("Cancel", key=f"cancel-{job.id}", icon=":material/close:"):
+            with guard():
+                _cancel(job)
+
+
+def job_title(job: Job) -> str:
+    """Such as "Training mvae on demo"."""
+    name = KINDS.get(job.kind, job.kind.capitalize())
+    return f"{name} {job.config.model} on {job.config.dataset}" if isinstance(job, Run) else name
+
+
+def job_words(job: Job) -> str:
+    """Such as "120 of 3000, about 4 min left"."""
+    status = job.status
+    parts = [status.state] if status.state != "running" else []
+    if status.total > 0:
+        parts.append(f"{status.done:.0f} of {status.total:.0f}")
+    if status.state == "running" and status.eta_s >= 0:
+        parts.append(f"about {duration_words(status.eta_s)} left")
+    if status.message:
+        parts.append(status.message)
+    return ", ".join(parts) or "starting"
+
+
+def duration_words(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def start_job(kind: str, params: dict[str, object]) -> Job:
+    """Start long work on this machine; the banner shows it from the next run of the page on."""
+    from core.jobs import BACKENDS
+    from core.workspace import new_id
+
+    job = Job.create(workspace().jobs / new_id("job"), kind, params)
+    BACKENDS["local"].start(job)
+    st.session_state[State.JOB] = job.id
+    return job
+
+
+def _cancel(job: Job) -> None:
+    from core.jobs import BACKENDS
+
+    BACKENDS["local"].cancel(job)
+    st.toast(f"{job_title(job)} is being stopped.")

@@ -1,0 +1,95 @@
+"""Choosing a cohort, a dataset, a run, a case. What is chosen stands in the URL and follows from page to page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import streamlit as st
+
+from core.cohort import Cohort, list_cohorts
+from core.dataset import Dataset, list_datasets
+from core.runs import Run, list_runs
+from ui.permalink import adopt, publish
+from ui.state import State, workspace
+
+
+def choose(
+    label: str, options: Sequence[str], key: str, words: Callable[[str], str] = str, tip: str | None = None
+) -> str | None:
+    """A select box of ids whose choice is part of the link; None where there is nothing to choose."""
+    if not options:
+        return None
+    adopt(key, options)
+    chosen = st.selectbox(label, options, format_func=words, key=key, help=tip, persist_state="session")
+    publish(key, chosen)
+    return chosen
+
+
+def cohort_picker(label: str = "Cohort", key: str = State.COHORT) -> Cohort | None:
+    """None where the workspace has no cohort."""
+    cohorts = {cohort.name: cohort for cohort in list_cohorts(workspace())}
+    chosen = choose(label, list(cohorts), key)
+    return cohorts[chosen] if chosen else None
+
+
+def dataset_picker(label: str = "Dataset", key: str = State.DATASET) -> Dataset | None:
+    """None where nothing is prepared yet."""
+    datasets = {dataset.name: dataset for dataset in list_datasets(workspace())}
+    chosen = choose(label, list(datasets), key)
+    return datasets[chosen] if chosen else None
+
+
+def run_picker(
+    label: str = "Run", key: str = State.RUN, suits: Callable[[Run], bool] = lambda run: run.has_weights
+) -> Run | None:
+    """The runs that suit (by default: that have weights), newest first; None where there is none."""
+    runs = {run.id: run for run in list_runs(workspace()) if suits(run)}
+    chosen = choose(label, list(runs), key, lambda run_id: runs[run_id].title)
+    return runs[chosen] if chosen else None
+
+
+def case_picker(
+    case_ids: Sequence[str], label: str = "Case", key: str = State.CASE, marks: Mapping[str, str] | None = None
+) -> str | None:
+    """A select box with buttons (and the keys N and P) for the next and previous case.
+
+    Args:
+        marks: case id -> a word behind it, such as "held out" or "training".
+    """
+    if not case_ids:
+        return None
+    said = marks or {}
+    adopt(key, case_ids)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="xxsmall"):
+        chosen = st.selectbox(
+            label,
+            case_ids,
+            format_func=lambda c: f"{c} ({said[c]})" if said.get(c) else c,
+            key=key,
+            persist_state="session",
+        )
+        st.button(
+            "",
+            help="Previous case",
+            icon=":material/chevron_left:",
+            key=f"{key}-previous",
+            shortcut="P",
+            on_click=_step,
+            args=(key, tuple(case_ids), -1),
+        )
+        st.button(
+            "",
+            help="Next case",
+            icon=":material/chevron_right:",
+            key=f"{key}-next",
+            shortcut="N",
+            on_click=_step,
+            args=(key, tuple(case_ids), 1),
+        )
+    publish(key, chosen)
+    return chosen
+
+
+def _step(key: str, options: tuple[str, ...], by: int) -> None:
+    now = options.index(st.session_state[key]) if st.session_state.get(key) in options else 0
+    st.session_state[key] = options[(now + by) % len(options)]

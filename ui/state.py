@@ -1,0 +1,54 @@
+"""Every session key in one place, and the workspace that this session works in."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.errors import UserError
+from core.workspace import Workspace, safe_name
+
+
+class State:
+    """Names in `st.session_state`. Pickers use the ones in the first block also as names in the URL."""
+
+    COHORT = "cohort"
+    DATASET = "dataset"
+    RUN = "run"
+    CASE = "case"
+    GIVEN = "given"
+    TARGET = "target"
+    PLANE = "plane"
+    SLICE = "slice"
+    POSITION = "at"
+    MODE = "mode"
+    WINDOW = "window"
+
+    WORKSPACE = "ws"
+    SEEN = "_seen_in_url"  # name -> the value this session last wrote to, or took from, the URL
+    SIMPLE_VIEW = "simple_view"
+    RADIOLOGICAL = "radiological"
+    VIEWER = "viewer"
+
+    SELECTION = "selection"  # Latent: the case ids and slices that a lasso caught
+    UPLOADS = "uploads"  # Data: counts up so that the uploader forgets its files
+    PROPOSALS = "proposals"  # Data: the series table before import
+    JOB = "job"  # the id of the job that the page just started
+
+
+def workspace() -> Workspace:
+    """The workspace of this session: the default one, or the one inside it that `?ws=` names."""
+    base = Workspace.default()
+    name = st.session_state.get(State.WORKSPACE, "")
+    return Workspace(base.root / "workspaces" / name) if name else base
+
+
+def restore_workspace() -> None:
+    """Take `?ws=` into the session, and put it back into the URL: navigation drops query parameters."""
+    wanted = st.query_params.get(State.WORKSPACE, "")
+    if wanted:
+        try:
+            st.session_state[State.WORKSPACE] = safe_name(wanted)
+        except UserError:
+            del st.query_params[State.WORKSPACE]
+    elif st.session_state.get(State.WORKSPACE):
+        st.query_params[State.WORKSPACE] = st.session_state[State.WORKSPACE]
