@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.config import RunConfig
 from core.dataset import Dataset
+from core.errors import InvalidConfigError
 from core.models.base import Batch, Shapes
 
 MULTIPLE = 16  # images are padded (at the end, with background) so that networks may halve them four times
@@ -19,6 +21,18 @@ def shapes_of(dataset: Dataset, modalities: Sequence[str]) -> Shapes:
     """What a model for this dataset is built for."""
     i, j, k = dataset.shape
     return Shapes(tuple(modalities), (_padded(i), _padded(j)), k)
+
+
+def modalities_of(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
+    """The modalities that a run learns from, in the dataset's order.
+
+    Raises:
+        InvalidConfigError: One of them is not in the dataset.
+    """
+    unknown = [m for m in config.train.modalities if m not in dataset.modalities]
+    if unknown:
+        raise InvalidConfigError(f"The dataset has no {unknown[0]}. It has {', '.join(dataset.modalities)}.")
+    return tuple(m for m in dataset.modalities if m in (config.train.modalities or dataset.modalities))
 
 
 def informative_rows(dataset: Dataset, case_ids: Sequence[str], min_fraction: float = 0.05) -> list[Row]:

@@ -112,8 +112,7 @@ class _Windows:
         one, other = mean + self.centre, self.mean + self.centre
         luminance = (2 * one * other + self.c1) / (one * one + other * other + self.c1)
         structure = (2 * covariance + self.c2) / (variance + self.variance + self.c2)
-        result: Array = luminance * structure
-        return result
+        return (luminance * structure).astype(np.float32, copy=False)
 
     def _centred(self, image: Array) -> Array:
         return np.where(self.mask, image - self.centre, np.float32(0)).astype(np.float32, copy=False)

@@ -1,0 +1,181 @@
+"""A trained run, loaded: any subset of modalities of a case -> any target, as whole volumes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+
+from core.batches import case_batches, crop, modalities_of, shapes_of
+from core.config import build
+from core.dataset import PHYSICAL_UNITS, Dataset, Split
+from core.errors import DeviceError, InvalidConfigError, NotFoundError, UserError
+from core.models import MODELS
+from core.models.base import Batch, Model
+from core.runs import Run
+from core.types import Array, Volume
+from core.workspace import Workspace
+
+BATCH_SIZE = 16  # slices: larger ones leave the CPU's caches
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedRun:
+    """A run with its weights in memory, beside the data that it was trained on."""
+
+    run: Run
+    dataset: Dataset
+    model: Model
+    modalities: tuple[str, ...]
+    split: Split
+    device: torch.device
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto" (a GPU where there is one), "cpu" or "cuda".
+
+    Raises:
+        DeviceError: A GPU was asked for and there is none.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise InvalidConfigError("The device is one of auto, cpu, cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("This machine has no CUDA GPU that PyTorch can use. Choose cpu or auto.", "NO-GPU")
+    has_gpu = name != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if has_gpu else "cpu")
+
+
+def load_run(workspace: Workspace, run: Run, device: str | torch.device = "cpu") -> LoadedRun:
+    """Rebuild a run's model and fill in its weights, after checking that both they and the data are the same.
+
+    Raises:
+        NotFoundError: The run has no weights, or its dataset is gone.
+        InvalidConfigError: The dataset is another one by now (DATASET-CHANGED).
+        UserError: The weights are damaged (WEIGHTS-DAMAGED) or do not fit (WEIGHTS-MISFIT).
+    """
+    chosen = pick_device(device) if isinstance(device, str) else device
+    config = run.config
+    weights = _checked_weights(run)
+    dataset = Dataset.open(workspace, config.dataset)
+    if config.dataset_fingerprint and dataset.fingerprint != config.dataset_fingerprint:
+        raise InvalidConfigError(
+            "The dataset was prepared anew since this run was trained, so they no longer belong together. "
+            "Train again, or restore the dataset.",
+            "DATASET-CHANGED",
+        )
+    if config.model not in MODELS:
+        raise InvalidConfigError(f"There is no model of that name here. Known: {', '.join(sorted(MODELS))}.")
+    modalities = modalities_of(config, dataset)
+    kind = MODELS[config.model]
+    model = kind(build(kind.Config, config.model_settings), shapes_of(dataset, modalities))
+    _fill(model, weights)
+    model.to(chosen, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    split = dataset.split(config.seed, config.fold, config.n_folds)
+    return LoadedRun(run, dataset, model, modalities, split, chosen)
+
+
+def _checked_weights(run: Run) -> bytes:
+    if not run.has_weights:
+        raise NotFoundError("This run has no weights yet. Wait for its training to end, or train again.", "NO-WEIGHTS")
+    content = run.weights_path.read_bytes()
+    note = run.weights_path.with_suffix(".sha256")
+    expected = note.read_text().split()[:1] if note.exists() else []
+    if [hashlib.sha256(content).hexdigest()] != expected:
+        raise UserError("The weights of this run are damaged: their checksum is off. Train again.", "WEIGHTS-DAMAGED")
+    return content
+
+
+def _fill(model: Model, weights: bytes) -> None:
+    try:
+        model.load_state_dict(load_safetensors(weights))
+    except (RuntimeError, SafetensorError) as error:
+        raise UserError("The weights do not fit this version of the model. Train again.", "WEIGHTS-MISFIT") from error
+
+
+def supported_targets(loaded: LoadedRun, given: Sequence[str]) -> tuple[str, ...]:
+    """What the model makes from these; a target that is itself given is a reconstruction."""
+    return tuple(target for target in loaded.modalities if loaded.model.supports(tuple(given), target))
+
+
+def synthesise_case(
+    loaded: LoadedRun, case_id: str, given: Sequence[str], targets: Sequence[str], source_case: str | None = None
+) -> dict[str, Array]:
+    """Whole volumes of the targets: (I, J, K) float32 on the 0-1 scale, by slices.
+
+    Args:
+        source_case: take the given images from this other case, to see whether the model reads its source.
+
+    Raises:
+        InvalidConfigError: The model does not make a target from these.
+        NotFoundError: The case lacks one of the given modalities.
+    """
+    source = source_case or case_id
+    check_request(loaded, source, given, targets)
+    loaded.dataset.record(case_id)
+    batches = case_batches(loaded.dataset, source, given, BATCH_SIZE)
+    return synthesise_batches(loaded, (to_device(loaded, batch) for batch in batches), given, targets)
+
+
+def check_request(loaded: LoadedRun, case_id: str, given: Sequence[str], targets: Sequence[str]) -> None:
+    """Raise what `synthesise_case` raises, without computing."""
+    if not given or not targets:
+        raise InvalidConfigError("Choose at least one given modality and one target.")
+    has = loaded.dataset.record(case_id)["modalities"]
+    for modality in given:
+        if modality not in loaded.modalities:
+            raise InvalidConfigError(f"This run has not learnt {modality}. It knows {', '.join(loaded.modalities)}.")
+        if modality not in has:
+            raise NotFoundError(f"Case {case_id} has no {modality}. Choose another given modality or case.")
+    for target in targets:
+        if target not in loaded.modalities or not loaded.model.supports(tuple(given), target):
+            raise InvalidConfigError(
+                f"This model does not make {target} from {' + '.join(given)}. Choose another pair or model.",
+                "UNSUPPORTED",
+            )
+
+
+def to_device(loaded: LoadedRun, batch: Batch) -> Batch:
+    """Where the model is, in the memory format that convolutions are fast in."""
+    return batch.to(loaded.device, torch.channels_last)
+
+
+@torch.inference_mode()
+def synthesise_batches(
+    loaded: LoadedRun, batches: Iterable[Batch], given: Sequence[str], targets: Sequence[str]
+) -> dict[str, Array]:
+    """(I, J, K') of each target, K' the rows of all batches in order; one forward pass a batch for all targets."""
+    parts: dict[str, list[Array]] = {target: [] for target in targets}
+    for batch in batches:
+        images = loaded.model.synthesise(batch.only(given), targets)
+        for target in targets:
+            parts[target].append(crop(images[target][:, 0].float(), loaded.dataset).cpu().numpy())
+    return {target: np.concatenate(slices).transpose(1, 2, 0) for target, slices in parts.items()}
+
+
+def physical_scale(dataset: Dataset, case_id: str, modality: str) -> tuple[float, float] | None:
+    """(scale, offset) from the 0-1 scale to HU or SUV; None for arbitrary units, or where this cannot be known."""
+    if dataset.unit(modality) not in PHYSICAL_UNITS:
+        return None
+    scales = {c: dataset.record(c)["scales"][modality] for c in dataset.case_ids if _has(dataset, c, modality)}
+    same_for_all = len({tuple(scale) for scale in scales.values()}) == 1
+    if case_id not in scales and not same_for_all:  # not acquired here, and scaled by what each case holds
+        return None
+    scale, offset = scales.get(case_id) or next(iter(scales.values()))
+    return float(scale), float(offset)
+
+
+def _has(dataset: Dataset, case_id: str, modality: str) -> bool:
+    return modality in dataset.record(case_id)["modalities"]
+
+
+def to_unit(dataset: Dataset, case_id: str, modality: str, data: Array) -> Volume:
+    """A 0-1 image of a case as a Volume: in HU or SUV where the modality has them, on the case's grid in the world."""
+    known = physical_scale(dataset, case_id, modality)
+    scale, offset = known or (1.0, 0.0)
+    values = (data * np.float32(scale) + np.float32(offset)).astype(np.float32)
+    return Volume(values, dataset.affine(case_id), modality, dataset.unit(modality) if known else "a.u.")
