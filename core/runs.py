@@ -148,11 +148,11 @@ class Run(Job):
     """The job that trains a model, and all that came of it."""
 
     @staticmethod
-    def new(workspace: Workspace, config: RunConfig) -> Run:
-        """A new run's folder, with its config."""
+    def new(workspace: Workspace, config: RunConfig, device: str = "auto") -> Run:
+        """A new run's folder, with its config; the device ("auto", "cpu", "cuda") is the job's, not the run's."""
         folder = workspace.runs / new_id("run")
         write_json(folder / "config.json", config.model_dump())
-        Job.create(folder, "train", {})
+        Job.create(folder, "train", {"device": device})
         return Run(folder)
 
     @staticmethod
@@ -199,6 +199,11 @@ def list_runs(workspace: Workspace) -> list[Run]:
     """Every run, newest first."""
     runs = [Run(path.parent) for path in workspace.runs.glob("*/config.json")]
     return sorted(runs, key=lambda run: (run.folder / "config.json").stat().st_mtime, reverse=True)
+
+
+def new_job(workspace: Workspace, kind: str, params: dict[str, Any]) -> Job:
+    """A new job's folder (any kind but train)."""
+    return Job.create(workspace.jobs / new_id(kind), kind, params)
 
 
 def list_jobs(workspace: Workspace) -> list[Job]:

@@ -1,0 +1,106 @@
+"""What a worker can do: one function per kind of job. Heavy imports wait until the kind is known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from core.progress import Progress
+from core.runs import Job, Run
+from core.workspace import Workspace
+
+
+def ingest(job: Job, workspace: Workspace, progress: Progress) -> Any:
+    """params: upload (id of the staged files), cohort, layout, corrections (key -> [case, modality])."""
+    from core.ingest import ingest as run_ingest
+    from core.uploads import discard, staged
+
+    params = job.params
+    corrections = {key: (case, modality) for key, (case, modality) in params.get("corrections", {}).items()}
+    try:
+        report = run_ingest(
+            workspace, [staged(workspace, params["upload"])], params["cohort"], params["layout"], corrections, progress
+        )
+    finally:
+        discard(workspace, params["upload"])
+    job.write_result(report)
+    return report
+
+
+def prepare(job: Job, workspace: Workspace, progress: Progress) -> Any:
+    """params: cohort, dataset, recipe (all settings)."""
+    from core.cohort import Cohort
+    from core.config import build
+    from core.prepare import PrepareConfig
+    from core.prepare import prepare as run_prepare
+
+    params = job.params
+    cohort = Cohort.open(workspace, params["cohort"])
+    dataset = run_prepare(workspace, cohort, params["dataset"], build(PrepareConfig, params["recipe"]), progress)
+    result = {"dataset": dataset.name, "cases": len(dataset.case_ids), "left_out": dataset.index["recipe"]["left_out"]}
+    job.write_result(result)
+    return result
+
+
+def demo(job: Job, workspace: Workspace, progress: Progress) -> Any:
+    """params: cases, seed, level."""
+    from core.showcase import make_showcase
+
+    params = job.params
+    result = make_showcase(workspace, params["cases"], params["seed"], params["level"], progress)
+    job.write_result(result)
+    return result
+
+
+def train(job: Job, workspace: Workspace, progress: Progress) -> Any:
+    """The job's folder is the run; params: device."""
+    from core.dataset import Dataset
+    from core.synthesis import pick_device
+    from core.train import train as run_train
+
+    run = Run(job.folder)
+    device = pick_device(job.params.get("device", "auto"))
+    job.update(device=str(device))
+    began = time.monotonic()
+    run_train(run, Dataset.open(workspace, run.config.dataset), device, progress)
+    return {"seconds": round(time.monotonic() - began, 3)}
+
+
+def evaluate(job: Job, workspace: Workspace, progress: Progress) -> Any:
+    """params: run, device. The result lies with the run: it is the run's."""
+    from core.evaluate import evaluate as run_evaluate
+    from core.synthesis import load_run
+
+    run = Run.open(workspace, job.params["run"])
+    result = run_evaluate(load_run(workspace, run, job.params.get("device", "auto")), progress=progress)
+    run.write_result(result)
+    return result
+
+
+def embed(job: Job, workspace: Workspace, progress: Progress) -> Any:
+    """params: run, device, maps (projections to compute besides, so that no page ever waits for one)."""
+    from core.latent import cached_projection, load_embedding, save_embedding
+    from core.latent import embed as run_embed
+    from core.synthesis import load_run
+
+    run = Run.open(workspace, job.params["run"])
+    if not run.embedding_path.exists():
+        loaded = load_run(workspace, run, job.params.get("device", "auto"))
+        save_embedding(run_embed(loaded, progress=progress), run.embedding_path)
+    embedding = load_embedding(run.embedding_path)
+    for method, n_components, level in job.params.get("maps", []):
+        progress(0, 1, f"Drawing the {method.upper()} map")
+        cached_projection(run.folder, embedding, method, n_components=n_components, level=level)
+    n, dim = embedding.z.shape
+    return {"run": run.id, "file": run.embedding_path.name, "items": n, "latent_dim": dim}
+
+
+KINDS: dict[str, Callable[[Job, Workspace, Progress], Any]] = {
+    "demo": demo,
+    "ingest": ingest,
+    "prepare": prepare,
+    "train": train,
+    "evaluate": evaluate,
+    "embed": embed,
+}

@@ -1,0 +1,73 @@
+"""Files on their way in: staged under workspace/uploads/ID with harmless names, removed after the import."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+from core.errors import NotFoundError, RefusedError
+from core.workspace import Workspace, new_id, safe_name
+
+MAX_FILES = 5_000
+MAX_BYTES = 4 * 1024**3
+_HARMLESS = re.compile(r"[^A-Za-z0-9._ +-]")
+
+
+def stage(workspace: Workspace, files: Iterable[tuple[str, BinaryIO]]) -> str:
+    """Write uploaded files (relative name, stream) into a fresh folder; returns its id.
+
+    Folder names are kept as far as they are harmless: they tell which images belong together.
+
+    Raises:
+        RefusedError: More than 5,000 files or 4 GB.
+    """
+    upload = new_id("upload")
+    folder = workspace.uploads / upload
+    folder.mkdir(parents=True)
+    total = 0
+    try:
+        for n, (name, stream) in enumerate(files):
+            if n >= MAX_FILES:
+                raise RefusedError("An upload holds 5,000 files at most. Upload it in parts.", "UPLOAD-TOO-MANY")
+            target = _place(folder, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as out:
+                shutil.copyfileobj(stream, out, 1024 * 1024)
+            total += target.stat().st_size
+            if total > MAX_BYTES:
+                raise RefusedError("An upload holds 4 GB at most. Upload it in parts.", "UPLOAD-TOO-LARGE")
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return upload
+
+
+def staged(workspace: Workspace, upload: str) -> Path:
+    """The folder of an upload.
+
+    Raises:
+        NotFoundError: It was imported or discarded already.
+    """
+    folder = workspace.uploads / safe_name(upload)
+    if not folder.is_dir():
+        raise NotFoundError("This upload is no longer there. Choose the files again.", "UPLOAD-GONE")
+    return folder
+
+
+def discard(workspace: Workspace, upload: str) -> None:
+    """Remove an upload's files."""
+    shutil.rmtree(workspace.uploads / safe_name(upload), ignore_errors=True)
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Where a file of that name goes: never outside the folder, never over another file."""
+    parts = [_HARMLESS.sub("_", part)[-80:].lstrip(".") for part in name.replace("\\", "/").split("/")]
+    target = folder.joinpath(*([part for part in parts if part.strip(" _")][-6:] or ["file"]))
+    n = 1
+    while target.exists():
+        n += 1
+        target = target.with_name(f"{n}-{target.name}")
+    return target
