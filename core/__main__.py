@@ -50,7 +50,7 @@ def _work(workspace: Workspace, kind: str, params: dict[str, Any]) -> dict[str, 
 
 @app.command()
 def demo(
-    cases: Annotated[int, typer.Option(min=2, max=500, help="How many synthetic people")] = 24,
+    cases: Annotated[int, typer.Option(min=1, max=500, help="How many synthetic people")] = 24,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other people")] = 0,
     level: Annotated[str, typer.Option(help="easy, medium or hard")] = "medium",
     workspace: WorkspaceOption = None,
@@ -276,7 +276,7 @@ def _answer(arguments: Sequence[str]) -> tuple[int, Any]:
         return 2, {"error": {"code": error.code, "message": str(error)}}
     except TyperException as error:
         return 2, {"error": {"code": "USAGE", "message": error.format_message()}}
-    except Exception:  # noqa: BLE001 - the last line of defence: exit code 1 says that it is a bug
+    except Exception:
         logging.getLogger("core").exception("This is a bug")
         return 1, {"error": {"code": "BUG", "message": "Something went wrong inside the program; see the log above."}}
     return 0, None if isinstance(result, int) else result
