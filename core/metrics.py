@@ -18,6 +18,7 @@ Score = Callable[[Array], float]
 
 METRICS_VERSION = "1"  # part of a protocol's fingerprint: raise it when a number's meaning changes
 DATA_RANGE = 1.0  # of the prepared 0-1 scale, fixed: never the range of an image
+IN_UNIT = ("mae",)  # reported in HU or SUV where the modality has them; all others stay on the 0-1 scale
 SSIM_SIGMA = 1.5
 SSIM_RADIUS = 5  # voxels: truncated at 3.5 sigma, as scikit-image does
 

@@ -1,0 +1,73 @@
+"""One synthesis beside the truth: what the Compare page shows, and where the voxels that count are decided."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.dataset import Dataset
+from core.metrics import IN_UNIT, Judge, Mask
+from core.synthesis import LoadedRun, physical_scale, synthesise_case
+from core.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class CompareResult:
+    """A case from some modalities to one target; images (I, J, K) on the 0-1 scale.
+
+    Attributes:
+        target, difference: None where the case has no such image; difference is synthesis - target.
+        mask: the voxels that are judged.
+        metrics: those of METRICS, MAE in `unit`; empty without a target.
+        unit, scale, offset: value * scale + offset is in `unit`; 1 and 0 for "a.u.".
+        seconds: for the synthesis.
+    """
+
+    source: dict[str, Array]
+    target: Array | None
+    synthesis: Array
+    difference: Array | None
+    mask: Mask
+    metrics: dict[str, float]
+    unit: str
+    scale: float
+    offset: float
+    seconds: float
+
+
+def compare_case(loaded: LoadedRun, case_id: str, given: Sequence[str], target: str) -> CompareResult:
+    """One synthesis beside the truth, where there is one."""
+    dataset = loaded.dataset
+    start = time.perf_counter()
+    synthesis = synthesise_case(loaded, case_id, given, [target])[target]
+    seconds = time.perf_counter() - start
+    has = dataset.record(case_id)["modalities"]
+    truth = np.array(dataset.volume(case_id, target)) if target in has else None
+    mask = judged_mask(dataset, case_id, target)
+    known = physical_scale(dataset, case_id, target)
+    scale, offset = known or (1.0, 0.0)
+    scores = Judge(truth, mask).scores(synthesis) if truth is not None and mask.any() else {}
+    return CompareResult(
+        source={m: np.array(dataset.volume(case_id, m)) for m in given},
+        target=truth,
+        synthesis=synthesis,
+        difference=None if truth is None else synthesis - truth,
+        mask=mask,
+        metrics={name: value * (scale if name in IN_UNIT else 1) for name, value in scores.items()},
+        unit=dataset.unit(target) if known else "a.u.",
+        scale=scale,
+        offset=offset,
+        seconds=seconds,
+    )
+
+
+def judged_mask(dataset: Dataset, case_id: str, target: str) -> Mask:
+    """The case's mask, within the target's field of view where one is known."""
+    mask = np.array(dataset.mask(case_id))
+    fov = f"{target}_fov"
+    if fov in dataset.record(case_id)["label_maps"]:
+        mask &= dataset.label_map(case_id, fov) > 0
+    return mask
