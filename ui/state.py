@@ -33,6 +33,12 @@ class State:
     UPLOADS = "uploads"  # Data: counts up so that the uploader forgets its files
     PROPOSALS = "proposals"  # Data: the series table before import
     JOB = "job"  # the id of the job that the page just started
+    DATA_VIEW = "data_view"  # Data, Prepare, Train: which half of the page is shown
+    PREPARE_VIEW = "prepare_view"
+    TRAIN_VIEW = "train_view"
+    NEXT_VIEW = "_next_view"  # view key -> the half to show from the next run of the page on
+    ASKED = "_asked"  # the question that a dialog asks just now
+    HISTORY = "_history"  # Train: how far the chosen run's history is read, and what was read
 
 
 def workspace() -> Workspace:
