@@ -19,7 +19,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"synthesis"},
     {"runs"},
     {"prepare", "demo", "ingest"},
-    {"batches"},
+    {"batches", "previews"},
     {"dataset"},
     {"cohort"},
     {"readers", "register", "preprocess", "models", "metrics", "render", "phantom", "statistics", "augment"},

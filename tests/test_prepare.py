@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core.cohort import Cohort
+from core.dataset import Dataset
+from core.errors import InvalidConfigError
+from core.prepare import RECIPE_SUMMARIES, RECIPES, make_recipe, prepare, preview
+from core.preprocess import STEPS
+from core.types import Case, Volume
+from core.workspace import Workspace
+from tests.conftest import phantom_case
+
+
+def test_every_recipe_has_a_sentence_for_people() -> None:
+    assert set(RECIPES) == set(RECIPE_SUMMARIES)
+
+
+def test_a_setting_can_be_named_in_full_or_in_short() -> None:
+    short = make_recipe("generic", {"spacing_mm": "3"})
+    assert short == make_recipe("generic", {"resample": {"spacing_mm": "3"}})
+    assert short.resample.spacing_mm == 3
+    with pytest.raises(InvalidConfigError, match="no such setting"):
+        make_recipe("generic", {"spacing": "3"})
+    with pytest.raises(InvalidConfigError):
+        make_recipe("brain")
+
+
+def test_the_scale_leads_back_to_the_source(dataset: Dataset, cohort: Cohort) -> None:
+    for case_id in dataset.case_ids:
+        for modality in dataset.record(case_id)["modalities"]:
+            scale, offset = dataset.record(case_id)["scales"][modality]
+            source = cohort.read_volume(case_id, modality).data
+            np.testing.assert_allclose(dataset.volume(case_id, modality) * scale + offset, source, atol=0.02)
+
+
+def test_a_marked_voxel_keeps_its_millimetres_into_the_dataset(workspace: Workspace) -> None:
+    """Two cases of different size and one oblique, so that padding and rotation are both met."""
+    cohort = Cohort.create(workspace, "marks")
+    places = {}
+    for n, angle in enumerate((0.0, 20.0)):
+        data = np.random.default_rng(n).uniform(10, 20, (7 - n, 8 + n, 9)).astype(np.float32)
+        data[2, 5, 4] = 400
+        turn = np.deg2rad(angle)
+        affine = np.eye(4)
+        affine[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+        affine = affine @ np.diag([1.0, 2, 3, 1])
+        affine[:3, 3] = (-9, 14, 25)
+        cohort.write(Case(f"case-{n}", {"T1": Volume(data, affine, "T1")}, {}))
+        places[f"case-{n}"] = (affine @ [2, 5, 4, 1])[:3]
+    dataset = prepare(workspace, cohort, "marks", make_recipe("generic"))
+    for case_id, place in places.items():
+        voxel = np.unravel_index(np.argmax(dataset.volume(case_id, "T1")), dataset.shape)
+        np.testing.assert_allclose((dataset.affine(case_id) @ [*voxel, 1])[:3], place, atol=1e-4)
+
+
+def test_modalities_on_other_grids_land_on_the_reference_s(workspace: Workspace) -> None:
+    """A ramp in millimetres, stored twice as coarse, comes back as the same ramp wherever it has data."""
+    t1 = phantom_case("case-1", 5, ("T1",)).volumes["T1"]
+    coarse = t1.affine @ np.diag([2.0, 2, 1, 1])
+    indices = np.indices((10, 12, 6)).reshape(3, -1)
+    ramp = (coarse[:3, :3] @ indices + coarse[:3, 3:]).T @ [3.0, -2.0, 5.0]
+    t2 = Volume(ramp.reshape(10, 12, 6).astype(np.float32), coarse, "T2")
+    cohort = Cohort.create(workspace, "grids")
+    cohort.write(Case("case-1", {"T1": t1, "T2": t2}, {}))
+    dataset = prepare(workspace, cohort, "grids", make_recipe("generic"))
+    np.testing.assert_allclose(dataset.affine("case-1"), t1.affine)
+    scale, offset = dataset.record("case-1")["scales"]["T2"]
+    recovered = (dataset.volume("case-1", "T2") * scale + offset)[1:18, 1:21]
+    wanted = (t1.affine[:3, :3] @ np.indices(dataset.shape).reshape(3, -1) + t1.affine[:3, 3:]).T @ [3.0, -2.0, 5.0]
+    np.testing.assert_allclose(recovered, wanted.reshape(dataset.shape)[1:18, 1:21], atol=0.01)
+
+
+def test_one_bad_case_does_not_stop_the_others(workspace: Workspace, cohort: Cohort) -> None:
+    bad = phantom_case("case-bad", 1, ("T1",))
+    cohort.write(replace(bad, volumes={"T1": bad.volumes["T1"].with_data(np.full_like(bad.volumes["T1"].data, 5))}))
+    dataset = prepare(workspace, cohort, "d", make_recipe("generic"))
+    assert len(dataset.case_ids) == 4
+    assert list(dataset.index["recipe"]["left_out"]) == ["case-bad"]
+
+
+def test_label_maps_come_along_and_are_no_modality(dataset: Dataset, cohort: Cohort) -> None:
+    assert dataset.modalities == ("CT", "T1", "T2")
+    truth = cohort.read_volume("case-01", "lesion").data
+    np.testing.assert_array_equal(dataset.label_map("case-01", "lesion"), truth)
+
+
+def test_an_empty_cohort_is_an_error_that_says_what_to_do(workspace: Workspace) -> None:
+    with pytest.raises(InvalidConfigError, match="Import"):
+        prepare(workspace, Cohort.create(workspace, "none"), "d", make_recipe("generic"))
+
+
+def test_the_preview_shows_every_step_and_ends_as_the_dataset_does(cohort: Cohort, dataset: Dataset) -> None:
+    views = preview(cohort, "case-00", "T1", make_recipe("generic"))
+    assert [view.step for view in views] == ["imported", *STEPS]
+    np.testing.assert_allclose(views[-1].volume.data, dataset.volume("case-00", "T1"), atol=1e-6)
+
+
+def test_zero_outside_the_mask_is_what_the_recipe_says(workspace: Workspace, cohort: Cohort) -> None:
+    dataset = prepare(workspace, cohort, "d", make_recipe("brain-mr-ct", {"spacing_mm": 0}))
+    outside = ~dataset.mask("case-00")
+    assert np.all(dataset.volume("case-00", "T1")[outside] == 0)
+    assert np.all(dataset.volume("case-00", "CT")[outside] == 0)
