@@ -1,9 +1,14 @@
-"""Files on their way in: staged under workspace/uploads/ID with harmless names, removed after the import."""
+"""Files on their way in: staged under workspace/uploads/ID with harmless names, removed after the import.
+
+Folders of this machine that the operator has listed in $CROSSMODAL_DATA_FOLDERS can be imported in place, by name.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -13,6 +18,7 @@ from core.workspace import Workspace, new_id, safe_name
 
 MAX_FILES = 5_000
 MAX_BYTES = 4 * 1024**3
+FORGOTTEN_AFTER_S = 24 * 3600.0
 _HARMLESS = re.compile(r"[^A-Za-z0-9._ +-]")
 
 
@@ -55,6 +61,37 @@ def staged(workspace: Workspace, upload: str) -> Path:
     if not folder.is_dir():
         raise NotFoundError("This upload is no longer there. Choose the files again.", "UPLOAD-GONE")
     return folder
+
+
+def server_folders() -> dict[str, Path]:
+    """Name -> folder, for every folder in $CROSSMODAL_DATA_FOLDERS (separated by ':') and those right inside it."""
+    listed = [Path(text) for text in os.environ.get("CROSSMODAL_DATA_FOLDERS", "").split(os.pathsep) if text]
+    found: dict[str, Path] = {}
+    for folder in (folder for folder in listed if folder.is_dir()):
+        found.setdefault(folder.name, folder)
+        for inner in sorted(folder.iterdir()):
+            if inner.is_dir() and not inner.is_symlink() and inner.name[0] != ".":
+                found.setdefault(f"{folder.name}/{inner.name}", inner)
+    return found
+
+
+def server_folder(name: str) -> Path:
+    """The listed folder of that name.
+
+    Raises:
+        RefusedError: It is not listed.
+    """
+    folders = server_folders()
+    if name not in folders:
+        raise RefusedError("This folder is not offered on this server. Choose one from the list.", "FOLDER-NOT-LISTED")
+    return folders[name]
+
+
+def discard_forgotten(workspace: Workspace) -> None:
+    """Remove uploads that nobody imported for a day: they may name patients."""
+    for folder in workspace.uploads.glob("upload-*"):
+        if time.time() - folder.stat().st_mtime > FORGOTTEN_AFTER_S:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def discard(workspace: Workspace, upload: str) -> None:

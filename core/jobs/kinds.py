@@ -12,18 +12,22 @@ from core.workspace import Workspace
 
 
 def ingest(job: Job, workspace: Workspace, progress: Progress) -> Any:
-    """params: upload (id of the staged files), cohort, layout, corrections (key -> [case, modality])."""
+    """params: upload (id of the staged files) or folder (name of a listed one), cohort, layout, corrections.
+
+    corrections: key -> [case, modality].
+    """
     from core.ingest import ingest as run_ingest
-    from core.uploads import discard, staged
+    from core.uploads import discard, server_folder, staged
 
     params = job.params
+    upload = params.get("upload", "")
+    source = staged(workspace, upload) if upload else server_folder(params["folder"])
     corrections = {key: (case, modality) for key, (case, modality) in params.get("corrections", {}).items()}
     try:
-        report = run_ingest(
-            workspace, [staged(workspace, params["upload"])], params["cohort"], params["layout"], corrections, progress
-        )
+        report = run_ingest(workspace, [source], params["cohort"], params["layout"], corrections, progress)
     finally:
-        discard(workspace, params["upload"])
+        if upload:
+            discard(workspace, upload)
     job.write_result(report)
     return report
 
