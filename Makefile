@@ -1,0 +1,54 @@
+# Everything a person types. `make run` and `make test` need nothing but Python 3.11 or newer with venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8501
+export CROSSMODAL_WORKSPACE ?= $(CURDIR)/workspace
+
+.PHONY: install install-dev run test lint bench slow demo-run anatomy clean
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed: requirements.txt constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	touch $@
+
+## Open the app with the demo cohort and the trained demo run
+run: install
+	@test -e $(CROSSMODAL_WORKSPACE)/runs/run-demo/config.json || $(BIN)/python -m core demo
+	$(BIN)/streamlit run app.py --server.port $(PORT)
+
+## Linters, types, unit tests, page tests, browser tests
+test: install-dev lint
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not gpu"
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+## The quick measurements, as a table
+bench: install
+	$(BIN)/python -m benchmarks
+
+## Tests that take minutes
+slow: install-dev
+	$(BIN)/python -m pytest -m "slow or gpu"
+
+## Train the demo run anew and put it where it ships from
+demo-run: install
+	$(BIN)/python scripts/make_demo_run.py
+
+## Reduce the template to the demo's anatomy anew
+anatomy: install
+	$(BIN)/python -m pip install --quiet nilearn==0.14.1
+	$(BIN)/python scripts/make_anatomy.py
+
+clean:
+	rm -rf .pytest_cache .mypy_cache .ruff_cache build
