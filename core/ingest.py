@@ -1,0 +1,176 @@
+"""Import: files -> Cases in a cohort. Every file has a fate, no identity gets in, a child process decodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.cohort import Cohort, volume_facts
+from core.errors import InvalidConfigError, RefusedError, UserError
+from core.progress import Progress, silent
+from core.readers.decoder import Decoder
+from core.readers.files import Source, collected
+from core.readers.proposals import CaseId, Proposal, Row, propose
+from core.readers.values import explain
+from core.types import Case, Volume
+from core.workspace import Workspace, safe_name
+
+__all__ = ["LAYOUTS", "Proposal", "ingest", "scan"]
+
+LAYOUTS = ("auto", "images")  # "images": the first axis of an array counts pictures; each becomes a case
+QUARANTINE = ("BURNED-IN-UNCHECKED", "BURNED-IN-TEXT")
+RANK = ("rejected", "quarantined", "ignored", "accepted", "warned")  # of several images in a file, the last tells
+
+
+def scan(
+    workspace: Workspace, paths: Sequence[Path], layout: str = "auto", progress: Progress = silent
+) -> list[Proposal]:
+    """What an import of `paths` would make of them; nothing is stored.
+
+    Raises:
+        NotFoundError: A path does not exist.
+        RefusedError: Too many files.
+    """
+    _check_layout(layout)
+    with collected(workspace, paths) as sources, Decoder(workspace) as decoder:
+        return [row.proposal for row in propose(sources, decoder, layout, _case_ids(workspace, ""), progress)]
+
+
+def ingest(
+    workspace: Workspace,
+    paths: Sequence[Path],
+    cohort: str,
+    layout: str = "auto",
+    corrections: Mapping[str, tuple[str, str]] | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Import `paths` into a cohort, made if it is not there yet.
+
+    Args:
+        corrections: a proposal's key -> (case, modality) that a person chose; ("", "") leaves it out.
+
+    Returns:
+        {"files": one row for each file with its fate, "cases": the cases that were written to, with their volumes}.
+
+    Raises:
+        InvalidConfigError: The cohort, the layout or a corrected modality has an impossible name.
+        NotFoundError: A path does not exist.
+        RefusedError: Too many files.
+    """
+    safe_name(cohort)
+    _check_layout(layout)
+    case_id = _case_ids(workspace, cohort)
+    with collected(workspace, paths) as sources, Decoder(workspace) as decoder:
+        rows = _corrected(propose(sources, decoder, layout, case_id, progress), corrections or {}, case_id)
+        importer = _Importer(workspace, cohort, decoder, sources)
+        for n, row in enumerate(rows):
+            progress(len(rows) + n, 2 * len(rows), f"Importing {n + 1} of {len(rows)}")
+            importer.take(row)
+        progress(1, 1, "Imported")
+        return importer.report()
+
+
+def _check_layout(layout: str) -> None:
+    if layout not in LAYOUTS:
+        raise InvalidConfigError(f"The layout is one of: {', '.join(LAYOUTS)}.")
+
+
+def _case_ids(workspace: Workspace, cohort: str) -> CaseId:
+    return lambda name: f"case-{workspace.pseudonym(f'{cohort}/{name}')}"
+
+
+def _corrected(rows: list[Row], corrections: Mapping[str, tuple[str, str]], case_id: CaseId) -> list[Row]:
+    """The rows as a person wants them."""
+    known = {row.proposal.case: row.case_id for row in rows if row.proposal.case}
+    result = []
+    for row in rows:
+        case, modality = corrections.get(row.proposal.key, (row.proposal.case, row.proposal.modality))
+        if not row.parts:
+            result.append(row)
+        elif not case and not modality:
+            left_out = replace(row.proposal, fate="ignored", code="LEFT-OUT", message="Left out, as you chose.")
+            result.append(replace(row, proposal=left_out, parts=()))
+        else:
+            proposal = replace(row.proposal, case=case, modality=safe_name(modality))
+            result.append(replace(row, proposal=proposal, case_id=known.get(case) or case_id(case)))
+    return result
+
+
+@dataclass
+class _Importer:
+    """Takes one row after the other, and keeps account of every file."""
+
+    workspace: Workspace
+    cohort: str
+    decoder: Decoder
+    sources: Sequence[Source]
+    rows: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    written: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def take(self, row: Row) -> None:
+        """Read, check and store one image; whatever is wrong with it becomes its files' fate."""
+        proposal = row.proposal
+        outcome = {"fate": proposal.fate, "code": proposal.code, "message": proposal.message, "case": row.case_id}
+        if row.parts:
+            try:
+                volume = self._read(row)
+                outcome["case"] = self._store(row, volume)
+                codes = volume.warnings
+                outcome |= {"fate": "warned" if codes else "accepted", "code": codes[0] if codes else ""}
+                outcome["message"] = explain(codes)
+            except UserError as error:
+                fate = "quarantined" if error.code in QUARANTINE else "rejected"
+                fate = "ignored" if error.code == "ALREADY-THERE" else fate
+                outcome |= {"fate": fate, "code": error.code, "message": str(error)}
+        if outcome["fate"] in ("rejected", "quarantined"):
+            outcome["case"] = ""
+        for n in row.sources:
+            self.rows.setdefault(n, []).append({**outcome, "modality": proposal.modality})
+
+    def _read(self, row: Row) -> Volume:
+        parts = [(self.sources[n].path, item) for n, item in row.parts]
+        volume = self.decoder.read(parts, row.proposal.modality)
+        extra = [code for code in row.parts[0][1].warnings if code not in volume.warnings]
+        return replace(volume, warnings=(*volume.warnings, *extra))
+
+    def _store(self, row: Row, volume: Volume) -> str:
+        if row.parts[0][1].stack != "images":
+            self._write(row.case_id, volume)
+            return row.case_id
+        ids = []
+        for n in range(volume.data.shape[2]):
+            picture = np.ascontiguousarray(volume.data[:, :, n : n + 1])
+            name = self.workspace.pseudonym(f"{row.case_id}/{n}")
+            ids.append(f"case-{name}")
+            self._write(ids[-1], volume.with_data(picture))
+        return ids[0]
+
+    def _write(self, case_id: str, volume: Volume) -> None:
+        cohort = Cohort.create(self.workspace, self.cohort)
+        if case_id in cohort.case_ids and volume.modality in cohort.describe(case_id)["volumes"]:
+            stored = cohort.read_volume(case_id, volume.modality)
+            if np.array_equal(stored.data, volume.data) and np.allclose(stored.affine, volume.affine):
+                raise RefusedError("This image is in the cohort already.", "ALREADY-THERE")
+            raise RefusedError(
+                f"The case already has a {volume.modality}; the first one is kept. Give one of them another name.",
+                "DUPLICATE-MODALITY",
+            )
+        cohort.write(Case(case_id, {volume.modality: volume}))
+        self.written.setdefault(case_id, {})[volume.modality] = volume_facts(volume)
+
+    def report(self) -> dict[str, Any]:
+        """The outcome as JSON."""
+        files = [{"label": source.label, **_together(self.rows[n])} for n, source in enumerate(self.sources)]
+        cases = [{"id": case_id, "volumes": volumes} for case_id, volumes in sorted(self.written.items())]
+        return {"files": files, "cases": cases}
+
+
+def _together(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """One row for a file of several images: the best fate, with all modalities that came in."""
+    best = max(rows, key=lambda row: RANK.index(row["fate"]))
+    names = [row["modality"] for row in rows if row["fate"] == best["fate"] and row["modality"]]
+    return {**best, "modality": "+".join(dict.fromkeys(names))}

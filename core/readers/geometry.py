@@ -1,0 +1,82 @@
+"""From a file's axes to RAS: the only place where orientations are converted."""
+
+from __future__ import annotations
+
+import numpy as np
+from nibabel import orientations
+from numpy.typing import NDArray
+
+from core.errors import UnreadableImageError
+from core.types import Affine, Array
+
+MIN_SPACING_MM, MAX_SPACING_MM = 1e-3, 100.0
+
+
+def lps_to_ras(affine: Affine) -> Affine:
+    """A matrix voxel -> LPS mm (DICOM, pictures) as voxel -> RAS mm."""
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+
+
+def check_affine(affine: Affine) -> tuple[float, float, float]:
+    """The spacing of a usable matrix.
+
+    Raises:
+        UnreadableImageError: It is not finite, flattens an axis, or a spacing is not within 0.001 to 100 mm.
+    """
+    if not np.isfinite(affine).all():
+        raise UnreadableImageError(
+            "The geometry holds values that are not numbers; export the image again.", "GEOMETRY"
+        )
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if not ((spacing >= MIN_SPACING_MM) & (spacing <= MAX_SPACING_MM)).all():
+        raise UnreadableImageError(
+            "The distance between voxels is not within 0.001 and 100 mm; correct the header and export again.",
+            "SPACING",
+        )
+    if abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-3:
+        raise UnreadableImageError("The geometry flattens the image (its axes are not independent).", "GEOMETRY")
+    if np.abs(affine[:3, 3]).max() > 1e5:
+        raise UnreadableImageError(
+            "The image lies more than 100 m from the origin; its geometry is damaged.", "GEOMETRY"
+        )
+    i, j, k = spacing
+    return float(i), float(j), float(k)
+
+
+def is_sheared(affine: Affine) -> bool:
+    """Whether two axes are more than about 0.6 degrees off a right angle."""
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > 0.01)
+
+
+def orientation(affine: Affine) -> str:
+    """ "RAS", "LPS", ...: where each axis points to, as found."""
+    return "".join(code or "?" for code in orientations.aff2axcodes(affine))
+
+
+def to_ras(data: NDArray[np.generic], affine: Affine) -> tuple[Array, Affine]:
+    """Swap and flip axes so that they run closest to right, anterior, superior; nothing is interpolated.
+
+    Args:
+        data: (a, b, c), any order.
+        affine: voxel -> RAS mm of `data`.
+    """
+    check_affine(affine)
+    turn = orientations.io_orientation(affine)
+    turned = orientations.apply_orientation(data, turn)
+    matrix = affine @ orientations.inv_ornt_aff(turn, data.shape)
+    return np.ascontiguousarray(turned, dtype=np.float32), np.asarray(matrix, dtype=np.float64)
+
+
+def picture_to_ras(picture: NDArray[np.generic], spacing_mm: tuple[float, float] = (1.0, 1.0)) -> tuple[Array, Affine]:
+    """A picture (rows, columns), seen as an axial slice: columns run to the patient's left, rows to posterior.
+
+    Args:
+        spacing_mm: between rows, between columns.
+
+    Returns:
+        (columns, rows, 1) with both axes flipped, and its matrix.
+    """
+    row_mm, column_mm = spacing_mm
+    affine = lps_to_ras(np.diag([column_mm, row_mm, 1.0, 1.0]))
+    return to_ras(picture.T[:, :, None], affine)

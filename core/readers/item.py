@@ -1,0 +1,94 @@
+"""What a scan tells of one image in a file, and the limits that hold before anything is allocated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+from core.deidentify import Pseudonym
+from core.errors import RefusedError
+from core.types import Volume
+
+MAX_VOLUME_BYTES = 2 * 1024**3
+MAX_AXIS = 16_384
+MAX_FRAMES = 5_000
+HEADER_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image, or one slice of a series. Whitelisted facts only.
+
+    Attributes:
+        part: which array or frame of the file.
+        name: cleaned name of the part within its file; a label, never stored.
+        shape: voxels along the file's own axes.
+        unit, modality: "" where only names can tell.
+        fate: "accepted", or why it goes no further: "quarantined", "rejected", "ignored"; then with code and message.
+        patient, series, frame, instance: keyed hashes; equal where the originals are equal.
+        stack: tells the volumes of one series apart (echo, diffusion weighting).
+        position, axes: DICOM's, LPS millimetres: first voxel's centre; directions along a row and along a column.
+    """
+
+    reader: str
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...] = ()
+    orientation: str = ""
+    unit: str = ""
+    modality: str = ""
+    part: int = 0
+    name: str = ""
+    warnings: tuple[str, ...] = ()
+    fate: str = "accepted"
+    code: str = ""
+    message: str = ""
+    patient: str = ""
+    series: str = ""
+    frame: str = ""
+    instance: str = ""
+    stack: str = ""
+    position: tuple[float, ...] = ()
+    axes: tuple[float, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> Item:
+        known = {field.name for field in fields(Item)}
+        found: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
+        return Item(**found)
+
+
+Part = tuple[Path, Item]
+
+
+class Reader(Protocol):
+    """A file format: a module with these three functions, listed in `registry.READERS`."""
+
+    def matches(self, head: bytes) -> bool:
+        """Whether the first bytes (up to 4096; of a gzip, its content's) are of this format."""
+
+    def scan(self, path: Path, pseudonym: Pseudonym) -> list[Item]:
+        """The images in a file, from its header alone. Raises a UserError where the header is unfit."""
+
+    def read(self, parts: Sequence[Part], modality: str) -> Volume:
+        """One volume, in RAS, of the parts that belong together, in order."""
+
+
+def check_size(shape: Sequence[int], bytes_per_voxel: int, code: str) -> int:
+    """The number of bytes that `shape` takes, in Python integers.
+
+    Raises:
+        RefusedError: An axis is empty or longer than 16,384, or the image takes more than 2 GB.
+    """
+    total = bytes_per_voxel
+    for length in shape:
+        if not 1 <= length <= MAX_AXIS:
+            raise RefusedError(f"An axis of the image has {length} voxels; 1 to {MAX_AXIS:,} are possible.", code)
+        total *= int(length)
+    if max(total, total // bytes_per_voxel * 4) > MAX_VOLUME_BYTES:
+        raise RefusedError("The image takes more than 2 GB once decoded; crop or resample it first.", "TOO-LARGE")
+    return total

@@ -1,0 +1,242 @@
+"""NIfTI-1 and -2 in one file (`.nii`, `.nii.gz`). The gzip is read to its trailer, so damage does not pass unseen."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from core.deidentify import Pseudonym
+from core.errors import RefusedError, UnreadableImageError
+from core.readers.geometry import check_affine, is_sheared, orientation, to_ras
+from core.readers.item import Item, Part, check_size
+from core.readers.values import finish
+from core.types import Affine, Volume
+
+CHUNK = 1 << 20
+MAX_OFFSET = 64 * 1024**2
+MAX_DEFLATE_RATIO = 1032
+BOMB_BYTES, BOMB_RATIO = 1024**3, 200
+UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+TRUNCATED = "The file ends before the image does: it is cut off. Copy or export it again."
+NUMBER_TYPES = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}
+REFUSED_TYPES = {
+    1: "one-bit", 32: "complex", 128: "colour (RGB)", 1536: "128-bit", 1792: "complex", 2048: "complex",
+    2304: "colour (RGBA)",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Header:
+    """The facts of a NIfTI header that are used."""
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    offset: int
+    slope: float
+    intercept: float
+    affine: Affine
+    warnings: tuple[str, ...]
+
+
+def matches(head: bytes) -> bool:
+    """NIfTI's header size in either byte order, with its magic string."""
+    return _version(head) is not None
+
+
+def _version(head: bytes) -> tuple[int, str] | None:
+    """(348 or 540, byte order)."""
+    for order in "<>":
+        size = int.from_bytes(head[:4], "little" if order == "<" else "big")
+        if size == 348 and head[344:348] in (b"n+1\0", b"ni1\0"):
+            return 348, order
+        if size == 540 and head[4:8] in (b"n+2\0", b"ni2\0"):
+            return 540, order
+    return None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file's content, inflated where it is gzipped; damage becomes a sentence."""
+    with path.open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        try:
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw
+        except EOFError as error:
+            raise UnreadableImageError(TRUNCATED, "NII-TRUNCATED") from error
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise UnreadableImageError(
+                "The gzip is damaged (its checksum does not fit its content). Copy or export it again.", "NII-GZIP"
+            ) from error
+
+
+def _read_header(stream: BinaryIO) -> Header:
+    head = stream.read(540)
+    version = _version(head)
+    if version is None or len(head) < version[0]:
+        raise UnreadableImageError(TRUNCATED, "NII-TRUNCATED")
+    size, order = version
+    if head[:size].find(b"ni1\0") == 344 or head[4:8] == b"ni2\0":
+        raise RefusedError("This is one half of an .hdr/.img pair; save the image as a single .nii file.", "NII-PAIR")
+    kind = nib.nifti1.Nifti1Header if size == 348 else nib.nifti2.Nifti2Header
+    fields: Any = kind(head[:size], endianness=order, check=False)
+    shape = _shape([int(n) for n in fields["dim"]])
+    dtype = _dtype(int(fields["datatype"]), int(fields["bitpix"]), order)
+    check_size(shape, dtype.itemsize, "NII-DIMENSIONS")
+    slope, intercept = _scaling(float(fields["scl_slope"]), float(fields["scl_inter"]))
+    affine, warnings = _geometry(fields)
+    return Header(shape, dtype, _offset(float(fields["vox_offset"]), size), slope, intercept, affine, warnings)
+
+
+def _shape(dim: list[int]) -> tuple[int, int, int]:
+    if not 1 <= dim[0] <= 7 or any(n < 1 for n in dim[1 : dim[0] + 1]):
+        raise UnreadableImageError("The header's dimensions make no image; the file is damaged.", "NII-DIMENSIONS")
+    lengths = dim[1 : dim[0] + 1]
+    if len(lengths) < 2:
+        raise UnreadableImageError("The file holds a list of numbers, not an image.", "NII-DIMENSIONS")
+    i, j, k, *more = [*lengths, 1, 1][: max(3, len(lengths))]
+    if any(n > 1 for n in more):
+        raise RefusedError(
+            f"The file holds {math.prod(more)} volumes, one after the other; save the one to use as a 3-D image.",
+            "NII-4D",
+        )
+    return i, j, k
+
+
+def _dtype(code: int, bits: int, order: str) -> np.dtype[Any]:
+    if code in REFUSED_TYPES:
+        name = "NII-RGB" if code in (128, 2304) else "NII-DATATYPE"
+        raise RefusedError(f"The voxels are {REFUSED_TYPES[code]} values; one plain number a voxel is needed.", name)
+    if code not in NUMBER_TYPES:
+        raise UnreadableImageError("The header names no known kind of number; the file is damaged.", "NII-DATATYPE")
+    dtype = np.dtype(nib.nifti1.data_type_codes.dtype[code]).newbyteorder(order)
+    if bits != dtype.itemsize * 8:
+        raise UnreadableImageError("The header contradicts itself about the size of a voxel.", "NII-DATATYPE")
+    return dtype
+
+
+def _offset(value: float, header_size: int) -> int:
+    smallest = header_size + 4
+    if value == 0:
+        return smallest
+    if not math.isfinite(value) or value != int(value) or not smallest <= value <= MAX_OFFSET:
+        raise UnreadableImageError("The header points to a wrong place for the image data.", "NII-OFFSET")
+    return int(value)
+
+
+def _scaling(slope: float, intercept: float) -> tuple[float, float]:
+    if slope == 0 or math.isnan(slope):
+        return 1.0, 0.0
+    if not math.isfinite(slope) or not math.isfinite(intercept):
+        raise UnreadableImageError("The header's scaling of the values is not a number.", "NII-SCALING")
+    return slope, intercept
+
+
+def _geometry(fields: Any) -> tuple[Affine, tuple[str, ...]]:
+    """sform where it is set, else qform, else the voxel sizes alone. In mm, whatever the header's unit."""
+    code = int(fields["xyzt_units"]) & 0x07
+    if code not in UNITS_MM:
+        raise UnreadableImageError("The header names no known unit of length.", "NII-UNITS")
+    warnings: list[str] = []
+    sform = fields.get_sform() if fields["sform_code"] > 0 else None
+    qform = _qform(fields) if fields["qform_code"] > 0 else None
+    if sform is not None:
+        affine = sform
+        if qform is not None and not _same_place(sform, qform, fields["dim"][1:4]):
+            warnings.append("NII-FORMS-DISAGREE")
+    elif qform is not None:
+        affine = qform
+    else:
+        affine = np.diag([*np.abs(np.asarray(fields["pixdim"][1:4], float)), 1.0])
+        warnings.append("NII-NO-ORIENTATION")
+    affine = np.diag([UNITS_MM[code]] * 3 + [1.0]) @ np.asarray(affine, float)
+    check_affine(affine)
+    if is_sheared(affine):
+        warnings.append("NII-SHEAR")
+    return affine, tuple(warnings)
+
+
+def _qform(fields: Any) -> Affine:
+    spacing = np.asarray(fields["pixdim"][1:4], float)
+    if not np.isfinite(spacing).all() or (spacing <= 0).any():
+        raise UnreadableImageError("A voxel size in the header is zero or not a number.", "SPACING")
+    try:
+        return np.asarray(fields.get_qform(), float)
+    except (HeaderDataError, ValueError) as error:
+        raise UnreadableImageError("The rotation in the header is impossible.", "GEOMETRY") from error
+
+
+def _same_place(first: Affine, second: Affine, shape: Sequence[int]) -> bool:
+    """Whether both matrices put every corner within a tenth of a voxel of each other."""
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
+    corners[:, :3] *= np.maximum(np.asarray(shape, float) - 1, 1)
+    apart = np.linalg.norm(corners @ (first - second).T, axis=1).max()
+    return bool(apart <= 0.1 * np.linalg.norm(first[:3, :3], axis=0).min())
+
+
+def scan(path: Path, pseudonym: Pseudonym) -> list[Item]:
+    """One item; the header alone is read."""
+    with _opened(path) as stream:
+        header = _read_header(stream)
+        _check_length(path, header, isinstance(stream, gzip.GzipFile))
+    spacing = check_affine(header.affine)
+    return [Item("nifti", header.shape, spacing, orientation(header.affine), warnings=header.warnings)]
+
+
+def _check_length(path: Path, header: Header, zipped: bool) -> None:
+    """Refuse by arithmetic alone what the file cannot hold."""
+    size, needed = path.stat().st_size, header.offset + math.prod(header.shape) * header.dtype.itemsize
+    if size * (MAX_DEFLATE_RATIO if zipped else 1) < needed:
+        raise UnreadableImageError(TRUNCATED, "NII-TRUNCATED")
+    if zipped and needed > BOMB_BYTES and needed > BOMB_RATIO * size:
+        raise RefusedError("The gzip swells to more than 1 GB of almost nothing; it looks like a trap.", "GZIP-BOMB")
+    if not zipped and size > needed:
+        raise UnreadableImageError("The file is longer than its header says; one of the two is wrong.", "NII-LENGTH")
+
+
+def read(parts: Sequence[Part], modality: str) -> Volume:
+    """The volume in RAS, its values scaled."""
+    path, _ = parts[0]
+    with _opened(path) as stream:
+        header = _read_header(stream)
+        _check_length(path, header, isinstance(stream, gzip.GzipFile))
+        stream.seek(header.offset)
+        raw = _read_exactly(stream, math.prod(header.shape) * header.dtype.itemsize)
+        if stream.read(1):  # also takes a gzip to its trailer, where its checksum is
+            raise UnreadableImageError(
+                "The file is longer than its header says; one of the two is wrong.", "NII-LENGTH"
+            )
+    stored = np.frombuffer(raw, header.dtype).reshape(header.shape, order="F")
+    data, affine = to_ras(_scaled(stored, header.slope, header.intercept), header.affine)
+    return finish(data, affine, modality, warnings=header.warnings)
+
+
+def _read_exactly(stream: BinaryIO, needed: int) -> bytearray:
+    content = bytearray()
+    while len(content) < needed:
+        piece = stream.read(min(CHUNK, needed - len(content)))
+        if not piece:
+            raise UnreadableImageError(TRUNCATED, "NII-TRUNCATED")
+        content += piece
+    return content
+
+
+def _scaled(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[np.float32]:
+    data = np.empty(stored.shape, np.float32, order="F")
+    with np.errstate(over="ignore", invalid="ignore"):  # what does not fit becomes infinite, and is refused later
+        for k in range(stored.shape[2]):
+            plane = stored[:, :, k]
+            scaled = plane if (slope, intercept) == (1.0, 0.0) else plane.astype(np.float64) * slope + intercept
+            data[:, :, k] = scaled
+    return data
