@@ -10,31 +10,48 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from core.phantom.fields import SPACING_MM, Field, grid_points, random_field, soft
+from core.phantom.fields import SPACING_MM, Field, grid_points, joined, random_field, soft
 from core.phantom.person import Person
 from core.phantom.skull import TISSUES, paint_head
 
 ASSET = Path(__file__).resolve().parents[2] / "assets" / "anatomy" / "icbm152.npz"
+VENTRICLE_REACH_MM = 20.0
 CSF_T1, GREY_T1, WHITE_T1 = 67.0, 165.0, 223.0  # medians of the template's T1 in voxels of one tissue
 WARP, FOLDS, LESION_PLACE, LESION_SHAPE, SKULL = 1, 2, 3, 4, 5  # purposes of random streams
 
 
 @dataclass(frozen=True)
-class Template:
-    """The asset, ready to be sampled. Arrays on the asset's grid, splines prefiltered."""
+class Grid:
+    """A field of the template with its place in millimetres."""
 
-    maps: dict[str, Field]
-    envelope_mm: Field
-    ventricle_mm: Field
-    outward: Field  # (3, I, J, K), the flow that widens the ventricles, mm per mm
+    data: Field
     first_mm: NDArray[np.float64]
     spacing_mm: float
 
-    def at(self, field: Field, points: Field, order: int = 1) -> Field:
-        """`field` sampled at (3, ...) millimetres; beyond the edge the nearest value holds."""
-        voxels = (points - self.first_mm.reshape(3, 1, 1, 1).astype(np.float32)) / np.float32(self.spacing_mm)
-        out: Field = ndimage.map_coordinates(field, voxels, order=order, mode="nearest", prefilter=False)
-        return out
+    def at(self, points: Field, order: int = 1) -> Field:
+        """Values at (3, ...) millimetres; beyond the edge the nearest value holds. Cubic needs prefiltered data."""
+        first = self.first_mm.reshape(3, *([1] * (points.ndim - 1))).astype(np.float32)
+        voxels = (points - first) / np.float32(self.spacing_mm)
+        return np.asarray(ndimage.map_coordinates(self.data, voxels, order=order, mode="nearest", prefilter=False))
+
+
+@dataclass(frozen=True)
+class Template:
+    """The asset, ready to be sampled.
+
+    Attributes:
+        t1, grey, white: 0 to 255, as spline coefficients.
+        hull: signed distance in mm to the smooth surface that the skull follows; negative inside.
+        ventricle: signed distance in mm to the lateral ventricles.
+        outward: along each axis, the flow that widens the ventricles, mm per mm.
+    """
+
+    t1: Grid
+    grey: Grid
+    white: Grid
+    hull: Grid
+    ventricle: Grid
+    outward: tuple[Grid, Grid, Grid]
 
 
 @dataclass(frozen=True)
@@ -46,7 +63,7 @@ class Head:
         myelin: (I, J, K), how much whiter (+) or greyer (-) the template's T1 is than its tissue's median.
         lesion, oedema: (I, J, K), 0 to 1.
         source_mm: (3, I, J, K), where in the template each voxel comes from.
-        envelope_mm, ventricle_mm: (I, J, K), signed distance to the brain's hull and the ventricles; negative inside.
+        envelope_mm, ventricle_mm: (I, J, K), signed distance to the brain's hull and the lateral ventricles; negative inside.
     """
 
     person: Person
@@ -68,65 +85,77 @@ def load_template() -> Template:
     """Read the asset once per process and derive the distances."""
     with np.load(ASSET, allow_pickle=False) as asset:
         arrays = {name: asset[name] for name in asset.files}
-    spacing = float(arrays["spacing_mm"].item())
-    brain, ventricles = arrays["brain"] > 0, arrays["ventricles"] > 0
-    margin = 24
-    first = arrays["first_mm"] - margin * spacing
-    wide = {name: np.pad(arrays[name], margin) for name in ("t1", "grey", "white")}
-    # the spinal cord ends at the template's last slice; the head goes on below it
-    for data in wide.values():
-        data[:, :, :margin] = data[:, :, margin : margin + 1]
-    maps = {n: ndimage.spline_filter(d.astype(np.float32), order=3, output=np.float32) for n, d in wide.items()}
-    hull = np.pad(brain, margin)
-    hull[:, :, :margin] = hull[:, :, margin : margin + 1]
-    hull = ndimage.distance_transform_edt(~hull) * spacing <= 9.0
-    envelope = _signed_distance(hull, spacing) + 9.0
-    ventricle = _signed_distance(np.pad(ventricles, margin), spacing)
-    direction = np.stack(np.gradient(ventricle, spacing))
-    outward = -direction * np.exp(-ventricle.clip(0) / 20.0)
-    return Template(maps, envelope, ventricle, outward.astype(np.float32), first, spacing)
+    first, spacing = arrays["first_mm"], float(arrays["spacing_mm"].item())
+    t1, grey, white = (
+        Grid(ndimage.spline_filter(arrays[name].astype(np.float32), output=np.float32), first, spacing)
+        for name in ("t1", "grey", "white")
+    )
+    ventricle = _signed_distance(arrays["ventricles"] > 0, spacing, 1.0)
+    flow = [-part * np.exp(-ventricle.clip(0) / VENTRICLE_REACH_MM) for part in np.gradient(ventricle, spacing)]
+    x, y, z = (Grid(part.astype(np.float32), first, spacing) for part in flow)
+    hull = _hull(arrays["brain"] > 0, first, spacing)
+    return Template(t1, grey, white, hull, Grid(ventricle, first, spacing), (x, y, z))
 
 
-def _signed_distance(mask: NDArray[np.bool_], spacing: float) -> Field:
+def _hull(brain: NDArray[np.bool_], first: NDArray[np.float64], spacing: float) -> Grid:
+    """The brain with its furrows closed and its surface smoothed, on every second voxel of a wider grid."""
+    margin, closing, spacing = 16, 13.0, 2 * spacing
+    wide = np.pad(brain[::2, ::2, ::2], margin)
+    wide[:, :, :margin] = wide[:, :, margin : margin + 1]  # the spinal cord goes on below the template's last slice
+    swollen = ndimage.distance_transform_edt(~wide) * spacing <= closing
+    smooth = _signed_distance(swollen, spacing, 1.7) + closing
+    tight = _signed_distance(wide, spacing, 0.5)
+    return Grid(joined(smooth, tight, 3.0), first - margin * spacing, spacing)
+
+
+def _signed_distance(mask: NDArray[np.bool_], spacing: float, blur: float) -> Field:
     outside = ndimage.distance_transform_edt(~mask)
     inside = ndimage.distance_transform_edt(mask)
-    smooth: Field = ndimage.gaussian_filter((outside - inside).astype(np.float32) * np.float32(spacing), 1.0)
-    return smooth
+    return np.asarray(ndimage.gaussian_filter((outside - inside).astype(np.float32) * np.float32(spacing), blur))
 
 
 def build_head(person: Person) -> Head:
     """The person's anatomy, lesion included."""
-    template = load_template()
-    points = grid_points()
-    source = _warp(template, points, person)
-    envelope = template.at(template.envelope_mm, source)
-    ventricle = template.at(template.ventricle_mm, source)
-    t1, grey, white = (template.at(template.maps[name], source, order=3) for name in ("t1", "grey", "white"))
-    brain, myelin = _brain(t1, grey / 255, white / 255, envelope, person.atrophy)
-    tissue = paint_head(brain, source, envelope, person.rng(SKULL))
-    lesion, oedema = _lesion(person, points, tissue, envelope, ventricle)
-    return Head(person, tissue, myelin, lesion, oedema, source, envelope, ventricle)
+    template, points = load_template(), grid_points()
+    source = _pose(points, person)
+    hull = template.hull.at(source)
+    inside = hull < 2.5
+    source[:, inside] = at = _fold(template, source[:, inside], inside, person)
+    t1, grey, white = (grid.at(at, order=3) for grid in (template.t1, template.grey, template.white))
+    ventricle = np.full(hull.shape, 99.0, np.float32)
+    ventricle[inside] = template.ventricle.at(at)
+    maps = np.zeros((3, *hull.shape), np.float32)
+    maps[:, inside] = t1, grey / 255, white / 255
+    brain, myelin = _brain(maps, hull, person.atrophy)
+    tissue = paint_head(brain, source, hull, person.rng(SKULL))
+    lesion, oedema = _lesion(person, points, tissue, hull, ventricle)
+    return Head(person, tissue, myelin, lesion, oedema, source, hull, ventricle)
 
 
-def _warp(template: Template, points: Field, person: Person) -> Field:
-    """For every voxel, the template's millimetres that it shows."""
+def _pose(points: Field, person: Person) -> Field:
+    """Where in the template each voxel of this head lies: size, pose and the smooth part of the shape."""
     rng = person.rng(WARP)
     scale = person.head_scale * (1 + rng.normal(0, 0.015, 3))
-    angles = rng.normal(0, 0.03, 3)
+    matrix = (_rotation(rng.normal(0, 0.03, 3)) / scale[:, None]).astype(np.float32)
     centre = np.array([0.0, -18.0, 10.0])
     shift = rng.normal(0, 1.0, 3)
     around = points - (centre + shift).reshape(3, 1, 1, 1).astype(np.float32)
-    matrix = (_rotation(angles) / scale[:, None]).astype(np.float32)
     source = np.tensordot(matrix, around, 1) + centre.reshape(3, 1, 1, 1).astype(np.float32)
-    folds = person.rng(FOLDS)
     for axis in range(3):
-        source[axis] += np.float32(person.settings.deformation_mm) * random_field(rng, 26.0)
-        source[axis] += np.float32(person.settings.folding_mm) * random_field(folds, 7.0)
+        source[axis] += np.float32(person.settings.deformation_mm) * random_field(rng, 28.0)
+    return np.asarray(source, np.float32)
+
+
+def _fold(template: Template, source: Field, inside: NDArray[np.bool_], person: Person) -> Field:
+    """The same for the brain alone, (3, n) -> (3, n): the person's own gyri, then the flow that widens the ventricles."""
+    rng = person.rng(FOLDS)
+    amount = np.float32(person.settings.folding_mm)
+    source = source + amount * np.stack([random_field(rng, 7.0)[inside] for _ in range(3)])
     steps = max(1, int(np.ceil(abs(person.ventricle_growth_mm) / 1.3)))
+    push = np.float32(person.ventricle_growth_mm / steps)
     for _ in range(steps):
-        push = np.float32(person.ventricle_growth_mm / steps)
-        source = source + push * np.stack([template.at(part, source) for part in template.outward])
-    return source.astype(np.float32)
+        source = source + push * np.stack([part.at(source) for part in template.outward])
+    return source
 
 
 def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -147,13 +176,14 @@ def _crisp(share: Field, power: float) -> Field:
     return (high / (high + low)).astype(np.float32)
 
 
-def _brain(t1: Field, grey: Field, white: Field, envelope: Field, atrophy: float) -> tuple[Field, Field]:
+def _brain(maps: Field, envelope: Field, atrophy: float) -> tuple[Field, Field]:
     """(csf, grey, white) that sum to 1, meaningful inside the hull, and the template's own texture (see `Head`)."""
+    t1, grey, white = maps
     inside = soft(envelope, 1.0)
     from_t1 = ((145.0 - t1) / (145.0 - CSF_T1)).clip(0, 1)
     fluid = _crisp(np.maximum(1 - (grey + white).clip(0, 1), from_t1), 1.5)
     wear = ndimage.gaussian_filter(np.maximum(fluid, 1 - inside), 1.1)
-    fluid = fluid + (1 - fluid) * (1.7 * atrophy * wear * (1 - white)).clip(0, 1)
+    fluid = fluid + (1 - fluid) * (1.3 * atrophy * wear * (1 - white)).clip(0, 1)
     share = _crisp(white / np.maximum(grey + white, 1e-3), 1.6)
     solid = 1 - fluid
     parts = np.stack([fluid, solid * (1 - share), solid * share]).astype(np.float32)
@@ -176,12 +206,14 @@ def _lesion(person: Person, points: Field, tissue: Field, envelope: Field, ventr
     stretch = np.exp(rng.normal(0, 0.18, 3))
     offset = (points - centre.reshape(3, 1, 1, 1)) / stretch.reshape(3, 1, 1, 1).astype(np.float32)
     radius = np.sqrt((offset * offset).sum(axis=0))
-    uneven = random_field(person.rng(LESION_SHAPE), 5.0)
-    spread = radius * (1 + 0.22 * uneven.clip(-2.5, 2.5)) + 4.0 * fluid
+    shape = person.rng(LESION_SHAPE)
+    uneven = 0.16 * random_field(shape, 6.0) + 0.12 * random_field(shape, 3.0)
+    spread = radius * (1 + uneven.clip(-0.6, 0.6)) + 4.0 * fluid
     room = (grey + white) > 0.6
     voxels = round(person.lesion.target_ml * 1000 / SPACING_MM**3)
     edge = np.partition(spread[room], voxels)[voxels]
     solid = grey + white
     lesion = soft(spread - edge, 1.6) * solid
-    halo = soft(spread - edge - person.lesion.oedema_mm, 3.0) * white * (1 - lesion)
-    return lesion.astype(np.float32), (0.7 * halo * (person.lesion.oedema_mm > 2)).astype(np.float32)
+    fingers = person.lesion.oedema_mm * (1 + 0.5 * random_field(shape, 5.0)) - 6.0 * (1 - white)
+    halo = 0.75 * soft(spread - edge - fingers, 3.0) * white * (1 - lesion) * (person.lesion.oedema_mm > 2)
+    return lesion.astype(np.float32), halo.astype(np.float32)

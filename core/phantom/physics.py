@@ -26,11 +26,11 @@ class Relaxation:
 RELAXATION: dict[str, Relaxation] = {
     "air": Relaxation(0.0, 1000, 50),
     "csf": Relaxation(1.0, 4000, 1500),
-    "grey": Relaxation(0.82, 1150, 98),
-    "white": Relaxation(0.70, 700, 78),
+    "grey": Relaxation(0.82, 1250, 98),
+    "white": Relaxation(0.70, 680, 78),
     "cortical": Relaxation(0.05, 800, 5),
-    "marrow": Relaxation(0.55, 420, 60),
-    "fat": Relaxation(0.90, 300, 75),
+    "marrow": Relaxation(0.50, 450, 60),
+    "fat": Relaxation(0.72, 330, 75),
     "muscle": Relaxation(0.75, 1000, 40),
     "skin": Relaxation(0.60, 700, 40),
     "dura": Relaxation(0.55, 900, 40),
@@ -105,7 +105,7 @@ def ct_image(head: Head) -> Field:
     values = {name: float(value) for name, value in HOUNSFIELD.items()}
     image = mixture(head, values, contrast, contrast)
     image += np.float32(person.calcification_hu) * calcification(head)
-    image = ndimage.gaussian_filter(image, 0.45)
+    image = ndimage.gaussian_filter(image, 0.5)
     rng = person.rng(CT_NOISE)
     noise = ndimage.gaussian_filter(rng.standard_normal(image.shape, dtype=np.float32), 0.5)
     image += np.float32(person.ct_noise_hu) * noise / noise.std()

@@ -57,12 +57,9 @@ def _intracranial(canvas: Canvas, brain: Field, source: Field, envelope: Field, 
     canvas.lay("dura", soft(envelope - gap, 0.9))
     canvas.lay("csf", soft(envelope - gap + 1.0, 0.9))
     inside = soft(envelope, 1.0)
-    for name, part in zip(("grey", "white"), brain[1:], strict=True):
-        earlier = canvas.tissue[TISSUES.index(name)]
-        del earlier
-        canvas.lay(
-            name, (inside * part / np.maximum(1 - (brain[1] * inside if name == "white" else 0), 1e-3)).clip(0, 1)
-        )
+    canvas.tissue *= 1 - inside
+    for name, part in zip(("csf", "grey", "white"), brain, strict=True):
+        canvas.tissue[TISSUES.index(name)] += inside * part
     x, _, z = source
     falx = np.exp(-((x / 1.1) ** 2)) * soft(-(envelope + 30.0), 5.0) * (z > 2) * brain[0]
     canvas.lay("dura", (0.7 * falx * inside).clip(0, 1).astype(np.float32))
