@@ -13,6 +13,7 @@ from scipy.stats import norm
 MIN_CASES = 6  # below, an interval says more of the method than of the data: show the cases
 N_RESAMPLES = 9999
 LEVEL = 0.95
+TIE = 1e-12  # a resample of every case once has the very mean, but for rounding
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,15 @@ def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
     n, mean = len(data), float(data.mean())
     if n < MIN_CASES or not np.isfinite(data).all():
         return Interval(mean, None, None, n)
-    if np.ptp(data) == 0:
+    spread = float(np.ptp(data))
+    if spread == 0:
         return Interval(mean, mean, mean, n)
-    means = _resampling(n, seed) @ data
-    bias = norm.ppf((np.mean(means < mean) + np.mean(means <= mean)) / 2)
+    unit = (data - mean) / spread
+    means = _resampling(n, seed) @ unit
+    bias = norm.ppf(((means < -TIE).mean() + (means <= TIE).mean()) / 2)
     z = bias + norm.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    levels = norm.cdf(bias + z / (1 - _acceleration(data) * z))
-    low, high = np.quantile(means, levels)
+    levels = norm.cdf(bias + z / (1 - _acceleration(unit) * z))
+    low, high = mean + spread * np.quantile(means, levels)
     return Interval(mean, float(low), float(high), n)
 
 
