@@ -28,6 +28,7 @@ class State:
     SIMPLE_VIEW = "simple_view"
     RADIOLOGICAL = "radiological"
     VIEWER = "viewer"
+    START_VIEW = "_start_view"  # where the slice viewer opened in this session
 
     SELECTION = "selection"  # Latent: the case ids and slices that a lasso caught
     UPLOADS = "uploads"  # Data: counts up so that the uploader forgets its files

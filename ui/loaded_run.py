@@ -1,0 +1,51 @@
+"""Trained runs held in memory for all sessions, and their syntheses. torch is imported with the first one only."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from core.runs import Run
+from core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from core.compare import CompareResult
+    from core.synthesis import LoadedRun
+
+INFERENCE = threading.Lock()  # one model works at a time: two would only share the same cores
+
+
+def loaded_run(place: Workspace, run: Run) -> LoadedRun:
+    """The run with its weights; raises `UserError` where weights or dataset are missing, damaged or changed."""
+    return _load(str(place.root), run.id, _stamps(place, run))
+
+
+def comparison(place: Workspace, run: Run, case_id: str, given: tuple[str, ...], target: str) -> CompareResult:
+    """One case's synthesis beside the truth, computed once."""
+    return _compare(str(place.root), run.id, _stamps(place, run), case_id, given, target)
+
+
+def _stamps(place: Workspace, run: Run) -> tuple[int, ...]:
+    """Changes when the weights or the dataset are written anew."""
+    files = (run.weights_path, place.datasets / run.config.dataset / "index.json")
+    return tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in files)
+
+
+@st.cache_resource(max_entries=2, show_spinner="Loading the model")
+def _load(root: str, run_id: str, stamps: tuple[int, ...]) -> Any:
+    from core.synthesis import load_run
+
+    place = Workspace(Path(root))
+    return load_run(place, Run.open(place, run_id))
+
+
+@st.cache_resource(max_entries=8, show_spinner="Synthesising")
+def _compare(root: str, run_id: str, stamps: tuple[int, ...], case_id: str, given: tuple[str, ...], target: str) -> Any:
+    from core.compare import compare_case
+
+    loaded = _load(root, run_id, stamps)
+    with INFERENCE:
+        return compare_case(loaded, case_id, given, target)
