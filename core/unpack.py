@@ -70,6 +70,8 @@ def _unpack(path: Path, folder: Path, budget: _Budget, nesting: int) -> list[Mem
         _check_directory(path)
         with zipfile.ZipFile(path) as archive, path.open("rb") as raw:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            if not entries:
+                raise UnreadableImageError("The archive is empty.", "ZIP-EMPTY")
             check_entries(archive.infolist(), raw, archive.start_dir)
             _spend(entries, budget, path.stat().st_size)
             members = [_inflate(archive, entry, folder) for entry in entries]

@@ -17,8 +17,8 @@ MODALITIES: dict[str, str] = {  # a name in small letters without separators -> 
 }  # fmt: skip
 EXACT = {"T1W": "T1W", "T2W": "T2W"}  # as prostate protocols write them
 LABEL_WORDS = frozenset(
-    ("mask", "masks", "seg", "segmentation", "dseg", "label", "labels", "lesion", "lesions", "tissue", "tissues")
-    + ("gt", "groundtruth", "roi")
+    {"mask", "masks", "seg", "segmentation", "dseg", "label", "labels", "lesion", "lesions", "tissue", "tissues"}
+    | {"gt", "groundtruth", "roi"}
 )
 COMMON_WORDS = """
 image images img scan volume vol source target input output fixed moving reference ref reg registered

@@ -29,7 +29,9 @@ MAX_DEFLATE_RATIO = 1032
 BOMB_BYTES, BOMB_RATIO = 1024**3, 200
 UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 TRUNCATED = "The file ends before the image does: it is cut off. Copy or export it again."
-NUMBER_TYPES = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}
+NUMBER_TYPES = {
+    2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"
+}  # fmt: skip
 REFUSED_TYPES = {
     1: "one-bit", 32: "complex", 128: "colour (RGB)", 1536: "128-bit", 1792: "complex", 2048: "complex",
     2304: "colour (RGBA)",
@@ -89,7 +91,7 @@ def _read_header(stream: BinaryIO) -> Header:
     size, order = version
     if head[:size].find(b"ni1\0") == 344 or head[4:8] == b"ni2\0":
         raise RefusedError("This is one half of an .hdr/.img pair; save the image as a single .nii file.", "NII-PAIR")
-    kind = nib.nifti1.Nifti1Header if size == 348 else nib.nifti2.Nifti2Header
+    kind: Any = nib.nifti1.Nifti1Header if size == 348 else nib.nifti2.Nifti2Header
     fields: Any = kind(head[:size], endianness=order, check=False)
     shape = _shape([int(n) for n in fields["dim"]])
     dtype = _dtype(int(fields["datatype"]), int(fields["bitpix"]), order)
@@ -120,7 +122,7 @@ def _dtype(code: int, bits: int, order: str) -> np.dtype[Any]:
         raise RefusedError(f"The voxels are {REFUSED_TYPES[code]} values; one plain number a voxel is needed.", name)
     if code not in NUMBER_TYPES:
         raise UnreadableImageError("The header names no known kind of number; the file is damaged.", "NII-DATATYPE")
-    dtype = np.dtype(nib.nifti1.data_type_codes.dtype[code]).newbyteorder(order)
+    dtype: np.dtype[Any] = np.dtype(order + NUMBER_TYPES[code])
     if bits != dtype.itemsize * 8:
         raise UnreadableImageError("The header contradicts itself about the size of a voxel.", "NII-DATATYPE")
     return dtype
