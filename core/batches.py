@@ -13,26 +13,28 @@ from core.dataset import Dataset
 from core.errors import InvalidConfigError
 from core.models.base import Batch, Shapes
 
-MULTIPLE = 16  # images are padded (at the end, with background) so that networks may halve them four times
+HELD_BYTES = 256 * 2**20  # training slices that fit in this are read once and held
 Row = tuple[str, int]  # a case id and a slice position
+
+
+def modalities_of(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
+    """What a run learns from: the modalities it names, else all there are.
+
+    Raises:
+        InvalidConfigError: The dataset lacks one of those named.
+    """
+    named = tuple(dict.fromkeys(config.train.modalities))
+    unknown = [m for m in named if m not in dataset.modalities]
+    if unknown:
+        known = ", ".join(dataset.modalities)
+        raise InvalidConfigError(f"train.modalities: the dataset has no {unknown[0]}. Known here: {known}.")
+    return named or dataset.modalities
 
 
 def shapes_of(dataset: Dataset, modalities: Sequence[str]) -> Shapes:
     """What a model for this dataset is built for."""
     i, j, k = dataset.shape
-    return Shapes(tuple(modalities), (_padded(i), _padded(j)), k)
-
-
-def modalities_of(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
-    """The modalities that a run learns from, in the dataset's order.
-
-    Raises:
-        InvalidConfigError: One of them is not in the dataset.
-    """
-    unknown = [m for m in config.train.modalities if m not in dataset.modalities]
-    if unknown:
-        raise InvalidConfigError(f"The dataset has no {unknown[0]}. It has {', '.join(dataset.modalities)}.")
-    return tuple(m for m in dataset.modalities if m in (config.train.modalities or dataset.modalities))
+    return Shapes(tuple(modalities), (i, j), k)
 
 
 def informative_rows(dataset: Dataset, case_ids: Sequence[str], min_fraction: float = 0.05) -> list[Row]:
@@ -46,31 +48,56 @@ def informative_rows(dataset: Dataset, case_ids: Sequence[str], min_fraction: fl
 
 def make_batch(dataset: Dataset, rows: Sequence[Row], modalities: Sequence[str]) -> Batch:
     """Stack slices; what a case lacks is zero and marked absent."""
-    i, j, _ = dataset.shape
-    size = (_padded(i), _padded(j))
+    size = dataset.shape[:2]
     x = {m: torch.zeros(len(rows), 1, *size) for m in modalities}
     present = {m: torch.zeros(len(rows), dtype=torch.bool) for m in modalities}
     mask = torch.zeros(len(rows), 1, *size, dtype=torch.bool)
     numbers = {case_id: number for number, case_id in enumerate(dataset.case_ids)}
-    for case_id in dict.fromkeys(case_id for case_id, _ in rows):
+    by_case: dict[str, list[tuple[int, int]]] = {}
+    for row, (case_id, k) in enumerate(rows):
+        by_case.setdefault(case_id, []).append((row, k))
+    for case_id, places in by_case.items():
         has = dataset.record(case_id)["modalities"]
         slices, judged = dataset.slices(case_id), dataset.mask(case_id)
-        for row, k in [(row, k) for row, (c, k) in enumerate(rows) if c == case_id]:
-            mask[row, 0, :i, :j] = torch.from_numpy(np.ascontiguousarray(judged[:, :, k]))
+        for row, k in places:
+            mask[row, 0] = torch.from_numpy(np.array(judged[:, :, k]))
             for m in set(modalities) & set(has):
-                x[m][row, 0, :i, :j] = torch.from_numpy(np.array(slices[k, has.index(m)]))
+                x[m][row, 0] = torch.from_numpy(np.array(slices[k, has.index(m)]))
                 present[m][row] = True
-    case_index = torch.tensor([numbers[case_id] for case_id, _ in rows])
-    return Batch(x, present, mask, case_index, torch.tensor([k for _, k in rows]))
+    case_index = torch.tensor([numbers[case_id] for case_id, _ in rows], dtype=torch.long)
+    return Batch(x, present, mask, case_index, torch.tensor([k for _, k in rows], dtype=torch.long))
 
 
-def epoch(
-    dataset: Dataset, rows: Sequence[Row], modalities: Sequence[str], batch_size: int, rng: np.random.Generator
-) -> Iterator[Batch]:
-    """All rows once, in random order, the last batch smaller."""
-    order = rng.permutation(len(rows))
-    for start in range(0, len(rows), batch_size):
-        yield make_batch(dataset, [rows[n] for n in order[start : start + batch_size]], modalities)
+def take(batch: Batch, rows: Tensor) -> Batch:
+    """The rows of a batch with these numbers, as a batch of its own."""
+    x = {m: t[rows] for m, t in batch.x.items()}
+    present = {m: t[rows] for m, t in batch.present.items()}
+    return Batch(x, present, batch.mask[rows], batch.case_index[rows], batch.position[rows])
+
+
+class Slices:
+    """Rows of a dataset to draw batches from: held in memory where they fit, else read again each time."""
+
+    def __init__(self, dataset: Dataset, rows: Sequence[Row], modalities: Sequence[str]) -> None:
+        self.dataset, self.rows, self.modalities = dataset, list(rows), tuple(modalities)
+        i, j, _ = dataset.shape
+        fits = len(self.rows) * i * j * 4 * len(self.modalities) <= HELD_BYTES
+        self._held = make_batch(dataset, self.rows, modalities) if fits else None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, numbers: Sequence[int]) -> Batch:
+        """The rows with these numbers, stacked."""
+        if self._held is not None:
+            return take(self._held, torch.tensor(numbers, dtype=torch.long))
+        return make_batch(self.dataset, [self.rows[n] for n in numbers], self.modalities)
+
+    def epoch(self, batch_size: int, rng: np.random.Generator) -> Iterator[Batch]:
+        """All rows once, in random order, the last batch smaller."""
+        order = rng.permutation(len(self.rows)).tolist()
+        for start in range(0, len(order), batch_size):
+            yield self.batch(order[start : start + batch_size])
 
 
 def case_batches(dataset: Dataset, case_id: str, modalities: Sequence[str], batch_size: int = 32) -> Iterator[Batch]:
@@ -81,10 +108,6 @@ def case_batches(dataset: Dataset, case_id: str, modalities: Sequence[str], batc
 
 
 def crop(images: Tensor, dataset: Dataset) -> Tensor:
-    """Undo the padding: (..., H, W) -> (..., I, J)."""
+    """(..., H, W) -> (..., I, J): what a network may have added at the ends is cut off."""
     i, j, _ = dataset.shape
     return images[..., :i, :j]
-
-
-def _padded(length: int) -> int:
-    return -(-length // MULTIPLE) * MULTIPLE

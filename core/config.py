@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from core.errors import InvalidConfigError
 
@@ -68,6 +68,13 @@ def _value(text: str) -> Any:
     return text
 
 
+def _as_names(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_names)]  # one name may be written without a list
+
+
 class TrainConfig(Settings):
     """How a model is trained, whatever the model."""
 
@@ -81,7 +88,9 @@ class TrainConfig(Settings):
         True, description="Small random shifts, flips and intensity changes, the same for all modalities"
     )
     preview_every: int = Field(100, ge=1, le=100_000, description="Steps between sample reconstructions")
-    modalities: tuple[str, ...] = Field((), description="Modalities to learn from; empty means all in the dataset")
+    average: float = Field(0.99, ge=0, lt=1, description="How slowly the averaged weights follow; 0: no average")
+    clip: float = Field(4.0, ge=0, le=1000, description="Cut gradients over this many times their usual size; 0: never")
+    modalities: Names = Field((), description="Modalities to learn from; empty means all in the dataset")
 
 
 class RunConfig(Settings):

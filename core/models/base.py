@@ -19,7 +19,7 @@ class Shapes:
 
     Attributes:
         modalities: in a fixed order.
-        size: spatial size of one input, (H, W) for slices, each a multiple of 16.
+        size: spatial size of one input, (H, W) for slices; networks that halve images pad them by themselves.
         n_positions: slices per volume, so that a model may keep one image per position.
         channels: per modality.
     """
@@ -95,6 +95,7 @@ class Model(nn.Module, ABC):
         Mapping[str, Any]
     ] = {}  # where this model trains best with other settings than TrainConfig's
     can_decode: ClassVar[bool] = True  # False for direct translators, which have no latent to decode from
+    can_embed: ClassVar[bool] = True  # False for baselines, which have no latent at all
 
     def __init__(self, config: Settings, shapes: Shapes) -> None:
         super().__init__()

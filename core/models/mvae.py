@@ -1,0 +1,72 @@
+"""MVAE: a product of one expert per modality, sub-sampled ELBOs (Wu & Goodman 2018, arXiv:1802.05335)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from core.models.base import Batch, Model, Shapes
+from core.models.blocks import Decoder, Encoder, visible
+from core.models.formulas import LIKELIHOODS, Gaussian, mean_over_rows, product_of_experts, sum_of, warm_up
+from core.models.vae import GaussianSettings
+
+
+class MVAE(Model):
+    title = "Multimodal VAE (product of experts)"
+    summary = "One shared code with doubt, from any subset of modalities; each further one makes it surer."
+
+    class Config(GaussianSettings):
+        n_subsets: int = Field(1, ge=0, le=64, description="Random subsets of modalities learnt from at each step")
+
+    def __init__(self, config: MVAE.Config, shapes: Shapes) -> None:
+        super().__init__(config, shapes)
+        size, channels, d = shapes.size, shapes.channels, config.latent_dim
+        self.encoders = nn.ModuleDict({m: Encoder(size, channels, 2 * d, config) for m in shapes.modalities})
+        self.decoders = nn.ModuleDict({m: Decoder(size, d, channels, config) for m in shapes.modalities})
+
+    def _experts(self, batch: Batch) -> dict[str, Gaussian]:
+        return {m: Gaussian(*self.encoders[m](visible(batch, m)).chunk(2, 1)) for m in batch.x}
+
+    def encode(self, batch: Batch) -> Gaussian:
+        experts = self._experts(batch)
+        return product_of_experts(list(experts.values()), [batch.present[m] for m in experts])
+
+    def decode(self, z: Tensor, targets: Sequence[str]) -> dict[str, Tensor]:
+        return {m: self.decoders[m](z) for m in targets}
+
+    def loss(self, batch: Batch, part: str, step: int) -> dict[str, Tensor]:
+        """-ELBO(all) - sum of the ELBOs of one modality - those of random subsets; each rebuilds its members only."""
+        experts = self._experts(batch)
+        drawn: dict[str, list[Tensor]] = {m: [] for m in experts}
+        kls: list[Tensor] = []
+        for subset in self._subsets(list(experts)):
+            rows = torch.stack([batch.present[m] for m in subset]).any(0)
+            posterior = product_of_experts([experts[m] for m in subset], [batch.present[m] for m in subset])
+            kls.append(mean_over_rows(posterior.kl_to_standard_normal(), rows))
+            z = posterior.sample()
+            for m in subset:
+                drawn[m].append(z)
+        reconstruction = sum_of([self._nll(batch, m, zs) for m, zs in drawn.items()])
+        beta = self.config.beta * warm_up(step, self.config.warmup_steps)
+        total = reconstruction + beta * sum_of(kls)
+        return {"total": total, "reconstruction": reconstruction, "kl": sum_of(kls), "kl_all": kls[0]}
+
+    def _nll(self, batch: Batch, modality: str, zs: Sequence[Tensor]) -> Tensor:
+        """Summed over the subsets that have this modality, whose draws are decoded at once."""
+        x = visible(batch, modality)
+        nll = LIKELIHOODS[self.config.likelihood]
+        errors = nll(self.decoders[modality](torch.cat(list(zs))), x.repeat(len(zs), 1, 1, 1), self.config.scale)
+        return sum_of([mean_over_rows(e, batch.present[modality]) for e in errors.chunk(len(zs))])
+
+    def _subsets(self, modalities: list[str]) -> Iterator[list[str]]:
+        """All; each alone; `n_subsets` random ones of two or more, but not of all."""
+        yield modalities
+        if len(modalities) > 1:
+            yield from ([m] for m in modalities)
+        if len(modalities) > 2:
+            for _ in range(self.config.n_subsets):
+                n = int(torch.randint(2, len(modalities), ()))
+                yield [modalities[i] for i in sorted(torch.randperm(len(modalities))[:n].tolist())]

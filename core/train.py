@@ -1,0 +1,295 @@
+"""The one training loop: a run's config -> weights, history and previews in its folder."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
+from core.augment import augment
+from core.batches import Slices, case_batches, informative_rows, make_batch, modalities_of, shapes_of
+from core.config import RunConfig, TrainConfig, build
+from core.dataset import Dataset, Split
+from core.errors import InvalidConfigError, UserError
+from core.models import MODELS
+from core.models.base import Batch, Model
+from core.previews import write_preview
+from core.progress import Progress, silent
+from core.runs import Run
+from core.workspace import atomic_write
+
+LOG_EVERY = 10  # steps
+MAX_VAL_ROWS = 64
+WARM_UP = 0.05  # of the training, to the peak learning rate
+TRUST_STEPS = 0.25  # of the time limit, before the pace is believed to be too slow
+
+
+def make_config(  # noqa: PLR0913
+    dataset: Dataset,
+    model: str,
+    model_settings: Mapping[str, Any],
+    train_settings: Mapping[str, Any],
+    seed: int = 0,
+    fold: int | None = None,
+    n_folds: int | None = None,
+) -> RunConfig:
+    """All that decides a run, checked as far as it can be without training.
+
+    Raises:
+        InvalidConfigError: Whatever does not fit: a name, a limit, a fold, a modality.
+    """
+    kind = _kind(model)
+    settings = build(kind.Config, model_settings)
+    config = build(
+        RunConfig,
+        {
+            "dataset": dataset.name,
+            "dataset_fingerprint": dataset.fingerprint,
+            "model": model,
+            "model_settings": settings.model_dump(mode="json"),
+            "train": build(TrainConfig, {**kind.train_defaults, **train_settings}),
+            "seed": seed,
+            "fold": fold,
+            "n_folds": n_folds,
+        },
+    )
+    dataset.split(seed, fold, n_folds)
+    with torch.device("meta"):
+        build_model(config, dataset)
+    return config
+
+
+def _kind(name: str) -> type[Model]:
+    if name not in MODELS:
+        raise InvalidConfigError(f"There is no model {name[:40]}. Known: {', '.join(sorted(MODELS))}.", "NO-MODEL")
+    return MODELS[name]
+
+
+def build_model(config: RunConfig, dataset: Dataset) -> Model:
+    """The run's model with fresh weights."""
+    kind = _kind(config.model)
+    settings = build(kind.Config, config.model_settings)
+    return kind(settings, shapes_of(dataset, modalities_of(config, dataset)))
+
+
+def train(run: Run, dataset: Dataset, device: torch.device, progress: Progress = silent) -> Model:
+    """Train the run's model on its split's training cases and save the weights.
+
+    Same seed, machine and thread count give the same weights, bit for bit, unless the time limit is what ends it.
+
+    Raises:
+        InvalidConfigError: The dataset is not the one that the run was made for.
+        UserError: The loss left the finite numbers; the last finite weights are kept (code DIVERGED).
+        Cancelled: `progress` raised it; what was learnt so far is kept.
+    """
+    config = run.config
+    if config.dataset_fingerprint and config.dataset_fingerprint != dataset.fingerprint:
+        raise InvalidConfigError("The dataset has changed since this run was made. Make a new run.", "DATASET-CHANGED")
+    torch.manual_seed(config.seed)
+    model = build_model(config, dataset).to(device)
+    split = dataset.split(config.seed, config.fold, config.n_folds)
+    if not model.parts():
+        return _fit_once(run, dataset, model, split, progress)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Training(run, dataset, model, split, progress).run_all()
+
+
+def _fit_once(run: Run, dataset: Dataset, model: Model, split: Split, progress: Progress) -> Model:
+    """For models without parts: one pass over all training slices."""
+    started = time.monotonic()
+    device = next(model.buffers()).device
+
+    def batches() -> Iterator[Batch]:
+        for number, case_id in enumerate(split.train):
+            progress(number, len(split.train), "Reading training cases")
+            for batch in case_batches(dataset, case_id, model.shapes.modalities):
+                yield batch.to(device)
+
+    model.fit(batches())
+    save_weights(run, model)
+    for name, part in (("train", split.train), ("val", split.val)):
+        if part:
+            loss = _loss_on(model, _sample(dataset, part, model.shapes.modalities).to(device), 1)
+            run.append_history({"step": 1, "epoch": 1, "split": name, **loss, "seconds": time.monotonic() - started})
+    write_preview(run, dataset, model, split, 1)
+    progress(len(split.train), len(split.train), "Fitted")
+    return model
+
+
+@dataclass
+class Clock:
+    """How far a training is, in steps or in time, whichever ends it."""
+
+    total_steps: int
+    limit_s: float
+    step: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def fraction(self) -> float:
+        """0 to 1; time counts only where it is clear that it runs out before the steps do."""
+        spent = self.seconds / self.limit_s
+        return max(self.step / self.total_steps, spent if spent > TRUST_STEPS else 0.0)
+
+    @property
+    def is_over(self) -> bool:
+        return self.step >= self.total_steps or self.seconds >= self.limit_s
+
+
+class Training:
+    """One training under way: the model, its moving average, an optimiser per part."""
+
+    def __init__(self, run: Run, dataset: Dataset, model: Model, split: Split, progress: Progress) -> None:
+        self.run, self.dataset, self.model, self.split, self.progress = run, dataset, model, split, progress
+        self.settings = run.config.train
+        self.device = next(model.parameters()).device
+        self.averaged = copy.deepcopy(model).eval()
+        self.rng = np.random.default_rng(run.config.seed)
+        modalities = model.shapes.modalities
+        self.slices = Slices(dataset, informative_rows(dataset, split.train), modalities)
+        if not len(self.slices):
+            raise InvalidConfigError("No training slice has anything in its mask.", "NO-SLICES")
+        self.val = _sample(dataset, split.val, modalities).to(self.device) if split.val else None
+        self.optimisers = {
+            name: torch.optim.AdamW(parameters, self.settings.lr, weight_decay=self.settings.weight_decay)
+            for name, parameters in model.parts().items()
+        }
+        self.usual_norm = dict.fromkeys(self.optimisers, 0.0)
+        steps = self.settings.epochs * math.ceil(len(self.slices) / self.settings.batch_size)
+        self.clock = Clock(steps, self.settings.max_minutes * 60)
+        self.logged: list[dict[str, float]] = []
+
+    def run_all(self) -> Model:
+        """Train to the end, then keep the averaged weights."""
+        try:
+            for epoch in range(1, self.settings.epochs + 1):
+                self._epoch(epoch)
+                if self.clock.is_over:
+                    break
+        finally:
+            save_weights(self.run, self.averaged)
+        self._log_val(epoch)
+        write_preview(self.run, self.dataset, self.averaged, self.split, self.clock.step)
+        return self.averaged
+
+    def _epoch(self, epoch: int) -> None:
+        for batch in self.slices.epoch(self.settings.batch_size, self.rng):
+            moved = batch.to(self.device, torch.channels_last)
+            lr = self._set_lr()
+            self._step(augment(moved, self.rng) if self.settings.augment else moved)
+            self.clock.step += 1
+            self._log(epoch, lr)
+            if self.clock.is_over:
+                return
+
+    def _step(self, batch: Batch) -> None:
+        """One step of each part, the others frozen."""
+        self.model.train()
+        parts = self.model.parts()
+        values: dict[str, float] = {}
+        for name, optimiser in self.optimisers.items():
+            for other, parameters in parts.items():
+                for parameter in parameters:
+                    parameter.requires_grad_(other == name)
+            losses = self.model.loss(batch, name, self.clock.step)
+            optimiser.zero_grad(set_to_none=True)
+            losses["total"].backward()  # type: ignore[no-untyped-call]
+            self._check_and_clip(name, losses["total"], parts[name])
+            optimiser.step()
+            prefix = "" if len(parts) == 1 else f"{name}_"
+            values |= {prefix + key: float(value.detach()) for key, value in losses.items()}
+        self._follow()
+        self.logged.append(values)
+
+    def _check_and_clip(self, part: str, loss: Tensor, parameters: list[nn.Parameter]) -> None:
+        """Stop before a step that is not finite; shorten one that is far longer than usual."""
+        usual, limit = self.usual_norm[part], self.settings.clip
+        largest = usual * limit if usual and limit else math.inf
+        norm = float(nn.utils.clip_grad_norm_(parameters, largest))
+        if not math.isfinite(norm) or not math.isfinite(float(loss.detach())):
+            raise UserError(
+                "The loss left the finite numbers. The weights before that are kept; try a smaller learning rate.",
+                "DIVERGED",
+            )
+        self.usual_norm[part] = 0.95 * usual + 0.05 * min(norm, largest) if usual else norm
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the averaged weights towards the present ones, faster in the first steps."""
+        step = self.clock.step
+        weight = 1 - min(self.settings.average, (1 + step) / (10 + step))
+        present = self.model.state_dict()
+        for name, value in self.averaged.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(present[name], weight if self.settings.average else 1.0)
+            else:
+                value.copy_(present[name])
+
+    def _set_lr(self) -> float:
+        """A short linear warm-up, then half a cosine to zero; or constant."""
+        fraction = self.clock.fraction
+        rate = self.settings.lr
+        if self.settings.schedule == "cosine":
+            warm = min(1.0, (fraction + 1 / self.clock.total_steps) / WARM_UP)
+            rate *= warm * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction)))
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+        return rate
+
+    def _log(self, epoch: int, lr: float) -> None:
+        """Report each step; write history and previews now and then."""
+        clock = self.clock
+        if clock.step % LOG_EVERY == 0 or clock.is_over:
+            mean = {key: float(np.mean([line[key] for line in self.logged])) for key in self.logged[0]}
+            self._write_line("train", epoch, mean, lr)
+            self.logged.clear()
+        if clock.step % self.settings.preview_every == 0 and not clock.is_over:
+            self._log_val(epoch)
+            write_preview(self.run, self.dataset, self.averaged, self.split, clock.step)
+        done = clock.fraction * clock.total_steps
+        self.progress(min(done, clock.total_steps), clock.total_steps, f"Epoch {epoch} of {self.settings.epochs}")
+
+    def _log_val(self, epoch: int) -> None:
+        if self.val is not None:
+            self._write_line("val", epoch, _loss_on(self.averaged, self.val, self.clock.step), 0.0)
+
+    def _write_line(self, split: str, epoch: int, losses: Mapping[str, float], lr: float) -> None:
+        line = {"step": self.clock.step, "epoch": epoch, "split": split, **losses}
+        self.run.append_history({**line, "seconds": round(self.clock.seconds, 2), "lr": lr})
+
+
+def _sample(dataset: Dataset, case_ids: tuple[str, ...], modalities: tuple[str, ...]) -> Batch:
+    """Some informative slices, evenly over the cases."""
+    rows = informative_rows(dataset, case_ids)
+    return make_batch(dataset, rows[:: math.ceil(len(rows) / MAX_VAL_ROWS)], modalities)
+
+
+@torch.no_grad()
+def _loss_on(model: Model, batch: Batch, step: int) -> dict[str, float]:
+    """The loss with the same draws each time, leaving the training's own random numbers alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        losses = [model.loss(batch, part, step) for part in model.parts() or ("model",)]
+    return {key: float(value) for loss in losses for key, value in loss.items()}
+
+
+def save_weights(run: Run, model: Model) -> None:
+    """weights.safetensors, and its sha256 beside it."""
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    content = save_safetensors(state)
+    atomic_write(run.weights_path, content)
+    atomic_write(run.weights_path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest().encode())
