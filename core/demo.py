@@ -19,8 +19,9 @@ from core.workspace import Workspace, new_id, safe_name, write_json
 LEVELS = tuple(LEVEL_SETTINGS)  # easy, medium, hard
 MAX_CASES = 999
 SOURCE = (
-    "Simulated. Generated from the ICBM 152 non-linear atlas 2009a, Copyright (C) 1993-2004 Louis Collins, McConnell Brain "
-    "Imaging Centre, Montreal Neurological Institute, McGill University; see assets/anatomy/NOTICE.md. No patient is shown."
+    "Simulated; no patient is shown. Generated from the ICBM 152 non-linear atlas 2009a, Copyright (C) 1993-2004 Louis "
+    "Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill University; see "
+    "assets/anatomy/NOTICE.md."
 )
 
 

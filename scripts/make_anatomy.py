@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+Map = NDArray[np.float64]
+
 SPACING_MM = 1.5
 FIRST_MM = (-76.5, -111.0, -72.0)
 SHAPE = (103, 127, 105)
@@ -24,7 +26,7 @@ SOURCE = Path(nilearn.__file__).parent / "datasets" / "data"
 FRONTAL_HORNS_MM = ((-9.0, 16.0, 14.0), (9.0, 16.0, 14.0))
 
 
-def template(kind: str) -> NDArray[np.float64]:
+def template(kind: str) -> Map:
     """The 1 mm map resampled to the asset's grid, 0 to 255."""
     image = nib.nifti1.load(SOURCE / f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz")
     voxels = np.indices(SHAPE).reshape(3, -1)
@@ -58,9 +60,8 @@ def save(arrays: dict[str, NDArray[np.generic]]) -> None:
         for name, array in arrays.items():
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, np.asarray(array, order="C"), allow_pickle=False)
-            archive.writestr(
-                zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue(), zipfile.ZIP_DEFLATED, 9
-            )
+            entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+            archive.writestr(entry, buffer.getvalue(), zipfile.ZIP_DEFLATED, 9)
 
 
 def main() -> None:

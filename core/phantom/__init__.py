@@ -1,4 +1,4 @@
-"""Generated patients with known truth: the template's anatomy, each person's own head, and the physics of six modalities."""
+"""Generated people with known truth: the template's anatomy, each one's own head, the physics of six modalities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from core.phantom.head import Head, build_head
 from core.phantom.person import LEVEL_SETTINGS, Person, draw_person
 from core.phantom.physics import SEQUENCES, ct_image, mr_image, pet_image
 from core.phantom.skull import TISSUES
-from core.phantom.ultrasound import ultrasound
+from core.phantom.ultrasound import us_image
 from core.types import LABEL_UNIT, Label, Volume
 
 __all__ = ["LEVEL_SETTINGS", "Head", "Person", "build_head", "draw_person", "labels_of", "tissue_map", "volumes_of"]
@@ -24,17 +24,17 @@ def tissue_map(head: Head) -> Field:
     shares = np.zeros((6, *head.lesion.shape), np.float32)
     for name, part in zip(TISSUES, head.tissue, strict=True):
         shares[TISSUE_CLASS[name]] += part
-    return shares.argmax(axis=0).astype(np.float32)
+    return np.asarray(shares.argmax(axis=0), np.float32)
 
 
 def volumes_of(head: Head) -> dict[str, Volume]:
     """Six modalities and three label maps on one grid."""
     images = {sequence: (mr_image(head, sequence), "a.u.") for sequence in SEQUENCES}
-    picture, seen = ultrasound(head)
+    picture, seen = us_image(head)
     images |= {"CT": (ct_image(head), "HU"), "PET": (pet_image(head), "SUV"), "US": (picture, "a.u.")}
     images |= {
         "tissue": (tissue_map(head), LABEL_UNIT),
-        "lesion": ((head.lesion > 0.5).astype(np.float32), LABEL_UNIT),
+        "lesion": (head.lesion_mask.astype(np.float32), LABEL_UNIT),
         "US_fov": (seen, LABEL_UNIT),
     }
     return {name: Volume(data, grid_affine(), name, unit) for name, (data, unit) in images.items()}
@@ -44,7 +44,7 @@ def labels_of(head: Head) -> dict[str, Label]:
     """The person's factors and what they came to: volumes in ml, the lesion's centre in mm."""
     millilitre = SPACING_MM**3 / 1000
     classes = tissue_map(head)
-    mask = head.lesion > 0.5
+    mask = head.lesion_mask
     labels = head.person.labels()
     labels["ventricle_volume_ml"] = round(float((head.ventricle_mm < 0).sum() * millilitre), 3)
     labels["csf_volume_ml"] = round(float((classes == 1).sum() * millilitre), 3)

@@ -1,4 +1,4 @@
-"""From the template's anatomy to one person's: deformed brain, skull, scalp and face, as fractions of tissue per voxel."""
+"""From the template's anatomy to one person's head: brain, skull, scalp and face, as tissue fractions per voxel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.phantom.skull import TISSUES, paint_head
 ASSET = Path(__file__).resolve().parents[2] / "assets" / "anatomy" / "icbm152.npz"
 VENTRICLE_REACH_MM = 20.0
 CSF_T1, GREY_T1, WHITE_T1 = 67.0, 165.0, 223.0  # medians of the template's T1 in voxels of one tissue
-WARP, FOLDS, LESION_PLACE, LESION_SHAPE, SKULL = 1, 2, 3, 4, 5  # purposes of random streams
+WARP, FOLDS, LESION_PLACE, LESION_SHAPE, SKULL, TEXTURE = 1, 2, 3, 4, 5, 6  # purposes of random streams
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,10 @@ class Head:
         tissue: (len(TISSUES), I, J, K), fractions that sum to 1, without the lesion.
         myelin: (I, J, K), how much whiter (+) or greyer (-) the template's T1 is than its tissue's median.
         lesion, oedema: (I, J, K), 0 to 1.
+        lesion_mask: (I, J, K) bool, the lesion that labels and tests speak of.
+        texture: (I, J, K), small random variation of the tissue, mean 0 and deviation 1.
         source_mm: (3, I, J, K), where in the template each voxel comes from.
-        envelope_mm, ventricle_mm: (I, J, K), signed distance to the brain's hull and the lateral ventricles; negative inside.
+        envelope_mm, ventricle_mm: (I, J, K), signed distance to the brain's hull and the lateral ventricles.
     """
 
     person: Person
@@ -71,6 +73,8 @@ class Head:
     myelin: Field
     lesion: Field
     oedema: Field
+    lesion_mask: NDArray[np.bool_]
+    texture: Field
     source_mm: Field
     envelope_mm: Field
     ventricle_mm: Field
@@ -128,8 +132,9 @@ def build_head(person: Person) -> Head:
     maps[:, inside] = t1, grey / 255, white / 255
     brain, myelin = _brain(maps, hull, person.atrophy)
     tissue = paint_head(brain, source, hull, person.rng(SKULL))
-    lesion, oedema = _lesion(person, points, tissue, hull, ventricle)
-    return Head(person, tissue, myelin, lesion, oedema, source, hull, ventricle)
+    texture = random_field(person.rng(TEXTURE), 3.0)
+    lesion, oedema, mask = _lesion(person, points, tissue, hull, ventricle)
+    return Head(person, tissue, myelin, lesion, oedema, mask, texture, source, hull, ventricle)
 
 
 def _pose(points: Field, person: Person) -> Field:
@@ -142,12 +147,12 @@ def _pose(points: Field, person: Person) -> Field:
     around = points - (centre + shift).reshape(3, 1, 1, 1).astype(np.float32)
     source = np.tensordot(matrix, around, 1) + centre.reshape(3, 1, 1, 1).astype(np.float32)
     for axis in range(3):
-        source[axis] += np.float32(person.settings.deformation_mm) * random_field(rng, 28.0)
+        source[axis] += np.float32(person.settings.deformation_mm) * random_field(rng, 32.0)
     return np.asarray(source, np.float32)
 
 
 def _fold(template: Template, source: Field, inside: NDArray[np.bool_], person: Person) -> Field:
-    """The same for the brain alone, (3, n) -> (3, n): the person's own gyri, then the flow that widens the ventricles."""
+    """The same for the brain alone, (3, n): the person's own gyri, then the flow that widens the ventricles."""
     rng = person.rng(FOLDS)
     amount = np.float32(person.settings.folding_mm)
     source = source + amount * np.stack([random_field(rng, 7.0)[inside] for _ in range(3)])
@@ -192,28 +197,28 @@ def _brain(maps: Field, envelope: Field, atrophy: float) -> tuple[Field, Field]:
     return parts, myelin.astype(np.float32)
 
 
-def _lesion(person: Person, points: Field, tissue: Field, envelope: Field, ventricle: Field) -> tuple[Field, Field]:
-    """Lesion and oedema as fractions; the lesion's label volume is what `Lesion.target_ml` asks for."""
+def _lesion(
+    person: Person, points: Field, tissue: Field, envelope: Field, ventricle: Field
+) -> tuple[Field, Field, NDArray[np.bool_]]:
+    """Lesion and oedema as fractions, and the lesion's mask, which has the volume that `Lesion.target_ml` asks for."""
     nothing = np.zeros(envelope.shape, np.float32)
     if person.lesion is None:
-        return nothing, nothing
+        return nothing, nothing, nothing > 0
     fluid, grey, white = (tissue[TISSUES.index(name)] for name in ("csf", "grey", "white"))
     rng = person.rng(LESION_PLACE)
-    fitting = (white > 0.8) & (envelope < -14) & (ventricle > 9) & (points[2] > -8)
-    places = np.argwhere(fitting)
-    at = places[rng.integers(len(places))]
-    centre = points[:, at[0], at[1], at[2]]
-    stretch = np.exp(rng.normal(0, 0.18, 3))
-    offset = (points - centre.reshape(3, 1, 1, 1)) / stretch.reshape(3, 1, 1, 1).astype(np.float32)
-    radius = np.sqrt((offset * offset).sum(axis=0))
+    places = np.argwhere((white > 0.8) & (envelope < -14) & (ventricle > 9) & (points[2] > -8))
+    centre = points[(slice(None), *places[rng.integers(len(places))])]
+    stretch = np.exp(rng.normal(0, 0.18, 3)).astype(np.float32)
+    radius = np.sqrt((((points - centre.reshape(3, 1, 1, 1)) / stretch.reshape(3, 1, 1, 1)) ** 2).sum(axis=0))
     shape = person.rng(LESION_SHAPE)
-    uneven = 0.16 * random_field(shape, 6.0) + 0.12 * random_field(shape, 3.0)
+    uneven = 0.17 * random_field(shape, 7.0) + 0.13 * random_field(shape, 3.5)
     spread = radius * (1 + uneven.clip(-0.6, 0.6)) + 4.0 * fluid
-    room = (grey + white) > 0.6
-    voxels = round(person.lesion.target_ml * 1000 / SPACING_MM**3)
-    edge = np.partition(spread[room], voxels)[voxels]
     solid = grey + white
-    lesion = soft(spread - edge, 1.6) * solid
+    voxels = round(person.lesion.target_ml * 1000 / SPACING_MM**3)
+    edge = np.partition(spread[solid > 0.6], voxels)[voxels]
+    mask = (spread < edge) & (solid > 0.6)
+    inner = (1 - 0.35 * soft(spread - 0.5 * edge, 3.0) * (0.5 + 0.5 * random_field(shape, 4.0))).clip(0.5, 1)
+    lesion = soft(spread - edge, 2.4) * solid * inner
     fingers = person.lesion.oedema_mm * (1 + 0.5 * random_field(shape, 5.0)) - 6.0 * (1 - white)
-    halo = 0.75 * soft(spread - edge - fingers, 3.0) * white * (1 - lesion) * (person.lesion.oedema_mm > 2)
-    return lesion.astype(np.float32), halo.astype(np.float32)
+    halo = 0.75 * soft(spread - edge - fingers, 3.5) * white * (1 - lesion) * (person.lesion.oedema_mm > 2)
+    return lesion.astype(np.float32), halo.astype(np.float32), mask

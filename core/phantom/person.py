@@ -32,9 +32,9 @@ class Level:
 
 
 LEVEL_SETTINGS: dict[str, Level] = {
-    "easy": Level(2.0, 0.6, 0.012, 0.10, 2.0, 60.0, 0.55, (0.85, 1.0)),
-    "medium": Level(3.0, 1.0, 0.025, 0.22, 3.2, 25.0, 0.75, (0.6, 1.0)),
-    "hard": Level(4.0, 1.3, 0.05, 0.40, 6.0, 8.0, 1.0, (0.3, 0.6)),
+    "easy": Level(1.8, 0.6, 0.012, 0.07, 2.0, 60.0, 0.55, (0.85, 1.0)),
+    "medium": Level(2.8, 1.0, 0.025, 0.16, 3.2, 25.0, 0.75, (0.6, 1.0)),
+    "hard": Level(3.8, 1.3, 0.05, 0.30, 6.0, 8.0, 1.0, (0.3, 0.6)),
 }
 
 
@@ -101,7 +101,7 @@ class Person:
 
 
 def draw_person(seed: int, number: int, level: str) -> Person:
-    """Person `number` (from 0) of the cohort `seed`; the others have no influence, except that of each two, one is ill."""
+    """Person `number` (from 0) of the cohort `seed`, whoever else is in it. Of each two, one has a lesion."""
     settings = LEVEL_SETTINGS[level]
     rng = np.random.default_rng([seed, number, 0])
     ill_of_two = int(np.random.default_rng([seed, number // 2, 99]).integers(2))

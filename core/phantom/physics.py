@@ -11,7 +11,15 @@ from core.phantom.fields import SPACING_MM, Field, random_field
 from core.phantom.head import Head
 from core.phantom.skull import TISSUES
 
-MR_NOISE, MR_BIAS, MR_TEXTURE, CT_NOISE, PET_NOISE, PRIVATE = 11, 12, 13, 14, 15, 16  # purposes of random streams
+MR_NOISE, MR_BIAS, CT_NOISE, PET_NOISE, CALCIUM, FOCUS, METABOLISM = (
+    11,
+    12,
+    13,
+    14,
+    15,
+    16,
+    17,
+)  # purposes of random streams
 
 
 @dataclass(frozen=True)
@@ -29,8 +37,8 @@ RELAXATION: dict[str, Relaxation] = {
     "grey": Relaxation(0.82, 1250, 98),
     "white": Relaxation(0.70, 680, 78),
     "cortical": Relaxation(0.05, 800, 5),
-    "marrow": Relaxation(0.50, 450, 60),
-    "fat": Relaxation(0.72, 330, 75),
+    "marrow": Relaxation(0.50, 450, 75),
+    "fat": Relaxation(0.72, 330, 110),
     "muscle": Relaxation(0.75, 1000, 40),
     "skin": Relaxation(0.60, 700, 40),
     "dura": Relaxation(0.55, 900, 40),
@@ -43,7 +51,7 @@ HOUNSFIELD = {
 }  # fmt: skip
 UPTAKE_SUV = {
     "air": 0.0, "csf": 0.4, "grey": 8.5, "white": 2.6, "cortical": 0.3, "marrow": 1.0,
-    "fat": 0.3, "muscle": 0.9, "skin": 0.6, "dura": 1.2, "lesion": 1.2, "oedema": 2.0,
+    "fat": 0.3, "muscle": 0.9, "skin": 0.6, "dura": 1.2, "lesion": 8.0, "oedema": 1.6,
 }  # fmt: skip
 
 
@@ -88,14 +96,14 @@ def mr_image(head: Head, sequence: str) -> Field:
     if sequence == "T1" and person.lesion and not person.lesion.seen_on_t1:
         contrast = 0.0
     clean = mixture(head, signal, contrast, contrast) / signal["white"]
-    clean *= 1 + 0.02 * random_field(person.rng(MR_TEXTURE), 3.0)
+    clean *= 1 + 0.02 * head.texture
     bias_rng = np.random.default_rng([*person.seed, MR_BIAS, number])
     clean *= np.exp(person.bias_amplitude * random_field(bias_rng, 45.0).clip(-2, 2))
     noise_rng = np.random.default_rng([*person.seed, MR_NOISE, number])
     noise = person.mr_noise * noise_rng.standard_normal((2, *clean.shape), dtype=np.float32)
     magnitude = np.hypot(clean + noise[0], noise[1])
     gain = WHITE_LEVEL[sequence] * person.mr_gain
-    return np.rint((magnitude * gain).clip(0, 4095)).astype(np.float32)
+    return np.asarray(np.rint((magnitude * gain).clip(0, 4095)), np.float32)
 
 
 def ct_image(head: Head) -> Field:
@@ -109,12 +117,12 @@ def ct_image(head: Head) -> Field:
     rng = person.rng(CT_NOISE)
     noise = ndimage.gaussian_filter(rng.standard_normal(image.shape, dtype=np.float32), 0.5)
     image += np.float32(person.ct_noise_hu) * noise / noise.std()
-    return np.rint(image.clip(-1024, 3071)).astype(np.float32)
+    return np.asarray(np.rint(image.clip(-1024, 3071)), np.float32)
 
 
 def calcification(head: Head) -> Field:
     """0 to 1 where calcium lies: the pineal gland, the plexus on both sides or the pallidum. On CT only."""
-    rng = head.person.rng(PRIVATE)
+    rng = head.person.rng(CALCIUM)
     sites = [[(0, -30, 2)], [(-24, -40, 12), (24, -38, 12)], [(-19, -3, 0), (19, -3, 0)]]
     extent = np.zeros(head.lesion.shape, np.float32)
     for place in sites[int(rng.integers(len(sites)))]:
@@ -126,11 +134,11 @@ def calcification(head: Head) -> Field:
 
 def pet_focus(head: Head) -> Field:
     """0 to 1: a patch of cortex whose uptake alone is raised."""
-    rng = head.person.rng(PRIVATE + 1)
+    rng = head.person.rng(FOCUS)
     places = np.argwhere((head.fraction("grey") > 0.7) & (head.source_mm[2] > -25))
     at = places[rng.integers(len(places))]
     offset = (np.indices(head.lesion.shape) - at.reshape(3, 1, 1, 1)) * SPACING_MM
-    return np.exp(-(offset**2).sum(axis=0) / (2 * 7.0**2)).astype(np.float32)
+    return np.asarray(np.exp(-(offset**2).sum(axis=0) / (2 * 7.0**2)), np.float32)
 
 
 def pet_image(head: Head) -> Field:
@@ -140,10 +148,10 @@ def pet_image(head: Head) -> Field:
     uptake = mixture(head, UPTAKE_SUV, contrast, contrast).clip(0)
     _, y, z = head.source_mm
     cerebellum = (z < -15) & (y < -35) & (head.envelope_mm < 0)
-    uptake *= np.where(cerebellum, 0.8, 1.0) * (1 + 0.06 * random_field(person.rng(PRIVATE + 2), 16.0).clip(-2, 2))
+    uptake *= np.where(cerebellum, 0.8, 1.0) * (1 + 0.06 * random_field(person.rng(METABOLISM), 16.0).clip(-2, 2))
     if person.pet_focus_gain > 1:
         uptake *= 1 + (person.pet_focus_gain - 1) * pet_focus(head)
     blurred = ndimage.gaussian_filter(uptake.astype(np.float32), 5.0 / 2.355 / SPACING_MM)
     counts = person.rng(PET_NOISE).poisson(blurred * person.pet_counts)
     image = ndimage.gaussian_filter((counts / person.pet_counts).astype(np.float32), 3.3 / 2.355 / SPACING_MM)
-    return np.round(image, 3).astype(np.float32)
+    return np.asarray(np.round(image, 3), np.float32)

@@ -6,20 +6,30 @@ import numpy as np
 
 from core.phantom.fields import Field, ellipsoid, joined, random_field, soft
 
+FACE_SLICES = 42  # what is painted by `_face` lies below
 TISSUES = ("air", "csf", "grey", "white", "cortical", "marrow", "fat", "muscle", "skin", "dura")
 
 
 class Canvas:
     """Fractions of tissue per voxel that always sum to 1; a tissue is laid over what is there."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.tissue = np.zeros((len(TISSUES), *shape), np.float32)
-        self.tissue[0] = 1
+    def __init__(self, tissue: Field) -> None:
+        self.tissue = tissue
+
+    @staticmethod
+    def of_air(shape: tuple[int, ...]) -> Canvas:
+        tissue = np.zeros((len(TISSUES), *shape), np.float32)
+        tissue[0] = 1
+        return Canvas(tissue)
 
     def lay(self, name: str, cover: Field) -> None:
-        """`cover` (0 to 1) of each voxel becomes `name`."""
-        self.tissue *= 1 - cover
-        self.tissue[TISSUES.index(name)] += cover
+        """`cover` (0 to 1) of each voxel becomes `name`. Only the box around it is touched, for speed."""
+        touched = [np.flatnonzero(cover.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+        if all(len(along) for along in touched):
+            box = tuple(slice(int(along[0]), int(along[-1]) + 1) for along in touched)
+            part = self.tissue[(slice(None), *box)]
+            part *= 1 - cover[box]
+            part[TISSUES.index(name)] += cover[box]
 
 
 def paint_head(brain: Field, source: Field, envelope: Field, rng: np.random.Generator) -> Field:
@@ -27,16 +37,17 @@ def paint_head(brain: Field, source: Field, envelope: Field, rng: np.random.Gene
     x, y, z = source
     low = ((20.0 - z) / 60.0).clip(0, 1)  # 0 at the vault, 1 at the base
     gap = 1.6 + 0.5 * random_field(rng, 18.0).clip(-1.5, 1.5)
-    temporal = np.exp(-(((y - 0) / 30) ** 2)) * (abs(x) > 50) * low
-    bone = 6.0 + 1.1 * random_field(rng, 20.0).clip(-1.5, 1.5) + 2.0 * (y < -80) - 2.2 * temporal
+    temporal = np.exp(-((y / 30) ** 2)) * ((abs(x) - 45) / 12).clip(0, 1) * low
+    bone = 6.0 + 1.1 * random_field(rng, 20.0).clip(-1.5, 1.5) + 1.8 * ((-70 - y) / 25).clip(0, 1) - 2.2 * temporal
     scalp = 5.0 + 0.8 * random_field(rng, 24.0).clip(-1.5, 1.5) + 4.0 * temporal
     outer = envelope - gap - bone - scalp
     body = ellipsoid(source, (0.0, -6.0, -46.0), (70.0, 88.0, 76.0))
     skin = joined(outer, body, 12.0)
-    canvas = Canvas(envelope.shape)
+    canvas = Canvas.of_air(envelope.shape)
     canvas.lay("skin", soft(skin))
     canvas.lay("fat", soft(skin + 1.8))
-    _face(canvas, source, skin, outer + scalp, rng)
+    face = Canvas(canvas.tissue[..., :FACE_SLICES])
+    _face(face, source[..., :FACE_SLICES], skin[..., :FACE_SLICES], (outer + scalp)[..., :FACE_SLICES], rng)
     muscle = soft(skin + 4.0) * (temporal > 0.25) * soft(-(outer + scalp))
     canvas.lay("muscle", muscle.astype(np.float32))
     _vault(canvas, envelope - gap, bone, z, rng)
@@ -69,8 +80,8 @@ def _face(canvas: Canvas, source: Field, skin: Field, above_bone: Field, rng: np
     """Muscle and fat, orbits with globes, air-filled sinuses with thin walls, mastoids. All below the vault."""
     away = soft(-above_bone)  # 1 outside the skull's shell
     deep = soft(skin + 6.0, 1.5) * away
-    planes = random_field(rng, 4.0)
-    canvas.lay("muscle", deep * (planes > -0.7))
+    planes = random_field(rng, 3.5)[..., :FACE_SLICES]
+    canvas.lay("muscle", deep * (2.4 + 2.0 * planes).clip(0, 1))
     for side in (-1.0, 1.0):
         canvas.lay("cortical", away * soft(abs(ellipsoid(source, (side * 32, 50, -38), (20, 28, 19))) - 1.2))
         canvas.lay("fat", away * soft(ellipsoid(source, (side * 32, 50, -38), (19, 27, 18))))
@@ -84,5 +95,7 @@ def _face(canvas: Canvas, source: Field, skin: Field, above_bone: Field, rng: np
         canvas.lay("cortical", away * soft(place - 1.2))
         canvas.lay("air", away * soft(place + 0.4))
     for side in (-1.0, 1.0):
-        cells = soft(ellipsoid(source, (side * 52, -36, -46), (12, 15, 15))) * (random_field(rng, 2.5) > 0.3)
+        cells = soft(ellipsoid(source, (side * 52, -36, -46), (12, 15, 15))) * (
+            random_field(rng, 2.5)[..., :FACE_SLICES] > 0.3
+        )
         canvas.lay("air", (away * cells).astype(np.float32))

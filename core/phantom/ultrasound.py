@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from core.phantom.fields import FIRST_MM, SPACING_MM, Field, grid_points
+from core.phantom.fields import FIRST_MM, SPACING_MM, Field, grid_points, soft
 from core.phantom.head import Head
 from core.phantom.skull import TISSUES
 
 PROBE, SPECKLE = 21, 22  # purposes of random streams
-DEPTH_MM, HALF_WIDTH, HALF_SWEEP = 82.0, 0.66, 0.55  # radians, seen from the apex
+DEPTH_MM, HALF_WIDTH, HALF_SWEEP = 92.0, 0.74, 0.66  # radians, seen from the apex
 FOOTPRINT_MM = 14.0  # the apex lies this far behind the probe's face
 SCATTER = {
-    "air": 0.0, "csf": 0.004, "grey": 0.10, "white": 0.17, "cortical": 0.8, "marrow": 0.5,
+    "air": 0.0, "csf": 0.006, "grey": 0.09, "white": 0.15, "cortical": 0.8, "marrow": 0.5,
     "fat": 0.3, "muscle": 0.2, "skin": 0.3, "dura": 0.8,
 }  # fmt: skip
 IMPEDANCE = {
@@ -35,14 +35,14 @@ class Probe:
     axes: NDArray[np.float64]
 
 
-def ultrasound(head: Head) -> tuple[Field, Field]:
+def us_image(head: Head) -> tuple[Field, Field]:
     """(image 0 to 255 in whole numbers, field of view 0 or 1); the image is 0 outside the field of view."""
     probe = place_probe(head)
     offset = grid_points() - probe.apex_mm.reshape(3, 1, 1, 1).astype(np.float32)
     depth, along, across = np.tensordot(probe.axes.astype(np.float32), offset, 1)
     radius = np.sqrt((offset * offset).sum(axis=0))
     angle, sweep = np.arctan2(along, depth), np.arctan2(across, depth)
-    seen = (abs(angle) < HALF_WIDTH) & (abs(sweep) < HALF_SWEEP) & (depth > 0)
+    seen = ((angle / HALF_WIDTH) ** 2 + (sweep / HALF_SWEEP) ** 2 < 1) & (depth > 0)
     seen &= (radius > FOOTPRINT_MM) & (radius < FOOTPRINT_MM + DEPTH_MM) & (head.envelope_mm < 1.0)
     echo = _beams(head, probe)
     steps = [(radius - FOOTPRINT_MM) / 1.0, (angle / HALF_WIDTH + 1) * 32, (sweep / HALF_SWEEP + 1) * 28]
@@ -56,8 +56,8 @@ def place_probe(head: Head) -> Probe:
     """On the side of the lesion (or of a ventricle), looking at it from the nearest convexity."""
     rng = head.person.rng(PROBE)
     points = grid_points()
-    if head.lesion.max() > 0.5:
-        target = points[:, head.lesion > 0.5].mean(axis=1).astype(float)
+    if head.lesion_mask.any():
+        target = points[:, head.lesion_mask].mean(axis=1).astype(float)
     else:
         target = np.array([rng.choice([-1.0, 1.0]) * 14.0, rng.uniform(-25, 15), 14.0])
     centre = np.array([0.0, -18.0, 0.0])
@@ -78,8 +78,7 @@ def place_probe(head: Head) -> Probe:
 
 def _voxels(points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     first = np.asarray(FIRST_MM).reshape(3, *([1] * (points_mm.ndim - 1)))
-    out: NDArray[np.float64] = (points_mm - first) / SPACING_MM
-    return out
+    return np.asarray((points_mm - first) / SPACING_MM)
 
 
 def _beams(head: Head, probe: Probe) -> Field:
@@ -93,19 +92,20 @@ def _beams(head: Head, probe: Probe) -> Field:
     places = _voxels(np.tensordot(probe.axes.T, direction * r, 1) + probe.apex_mm.reshape(3, 1, 1, 1))
 
     def sampled(field: Field) -> Field:
-        out: Field = ndimage.map_coordinates(field, places, order=1, mode="nearest")
-        return out
+        return np.asarray(ndimage.map_coordinates(field, places, order=1, mode="nearest"))
 
     def mixed(values: dict[str, float]) -> Field:
-        return np.tensordot(np.array([values.get(n, 0.3) for n in TISSUES], np.float32), head.tissue, 1)
+        weights = np.array([values.get(name, 0.3) for name in TISSUES], np.float32)
+        return np.asarray(np.tensordot(weights, head.tissue, 1))
 
     lesion = sampled(head.lesion) * (head.person.lesion.contrast if head.person.lesion else 0.0)
     scatter = sampled(mixed(SCATTER) * (1 - 0.3 * head.myelin)) * (1 - lesion) + 0.75 * lesion
     impedance = sampled(mixed(IMPEDANCE)) + 0.06 * lesion
+    folds = sampled(4.0 * head.fraction("csf") * (1 - head.fraction("csf")) * soft(3.0 - head.ventricle_mm, 2.0))
     edges = sum(np.gradient(impedance, axis=axis) ** 2 * w for axis, w in ((0, 1.0), (1, 0.35), (2, 0.35)))
     loss = np.cumsum(sampled(mixed(LOSS_DB_PER_MM)), axis=0)
     compensated = 10 ** ((-loss + 0.22 * (r - FOOTPRINT_MM)) / 20)
-    return _compressed(head, (scatter + 9.0 * np.sqrt(edges)) * compensated, r)
+    return _compressed(head, (scatter + 0.45 * folds**2 + 12.0 * np.sqrt(edges)) * compensated, r)
 
 
 def _compressed(head: Head, amplitude: Field, radius: NDArray[np.float64]) -> Field:
@@ -118,4 +118,4 @@ def _compressed(head: Head, amplitude: Field, radius: NDArray[np.float64]) -> Fi
     speckle = rayleigh ** np.float32(head.person.us_speckle)
     shown = 20 * np.log10(amplitude * speckle + 1e-3) + head.person.us_gain_db
     shown -= 6.0 * (radius - FOOTPRINT_MM) / DEPTH_MM
-    return (255 * (shown + RANGE_DB - 8.0) / RANGE_DB).clip(1, 255).astype(np.float32)
+    return np.asarray((255 * (shown + RANGE_DB - 8.0) / RANGE_DB).clip(1, 255), np.float32)
