@@ -22,6 +22,12 @@ class State:
     POSITION = "at"
     MODE = "mode"
     WINDOW = "window"
+    PAIR = "pair"
+    METRIC = "metric"
+    JUDGED_ON = "judged_on"
+    MAP = "map"
+    LEVEL = "level"
+    COLOUR = "colour"
 
     WORKSPACE = "ws"
     SEEN = "_seen_in_url"  # name -> the value this session last wrote to, or took from, the URL
@@ -30,7 +36,8 @@ class State:
     VIEWER = "viewer"
     START_VIEW = "_start_view"  # where the slice viewer opened in this session
 
-    SELECTION = "selection"  # Latent: the case ids and slices that a lasso caught
+    SELECTION = "selection"  # Latent: the (case, modality, slice) that a lasso caught
+    CASES_PICKED = "cases_picked"  # Evaluate: the case table's selected row
     UPLOADS = "uploads"  # Data: counts up so that the uploader forgets its files
     PROPOSALS = "proposals"  # Data: the series table before import
     JOB = "job"  # the id of the job that the page just started
