@@ -18,10 +18,10 @@ PAGES = [
 ]
 
 st.set_page_config(page_title="Crossmodal Studio", page_icon=str(ASSETS / "icon.svg"), layout="wide")
-st.logo(str(ASSETS / "logo.svg"), size="medium", icon_image=str(ASSETS / "icon.svg"))
+st.logo(str(ASSETS / "logo.svg"), size="medium")
 restore_workspace()
 load_style()
 page = st.navigation(PAGES, position="top")
+notice()
 jobs_banner()
 page.run()
-notice()

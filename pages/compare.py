@@ -1,11 +1,126 @@
-"""Compare: source, target, synthesis and difference of one case, side by side."""
+"""Compare: a case, what is given, what is made of it; source, truth, synthesis and difference side by side."""
 
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from core.runs import list_runs
+from ui.comparison import caveat, metric_row, panes_of, scale_note
 from ui.empty import empty_state
 from ui.errors import guard
 from ui.frame import page_header
-from ui.pickers import run_picker
+from ui.loaded_run import comparison, loaded_run
+from ui.pickers import case_picker, choose, modality_boxes, run_picker
+from ui.slice_view import Pane, pack, slice_view
+from ui.state import State, workspace
+from ui.style import simulated_badge
+
+if TYPE_CHECKING:
+    from core.compare import CompareResult
+    from core.synthesis import LoadedRun
+
+PARTS = {"test": "held out", "val": "watched in training", "train": "training"}
+
+
+def choose_case(loaded: LoadedRun) -> str | None:
+    """Held-out cases first; each with the part that it played in the training."""
+    split = loaded.split
+    parts = {case_id: part for part in PARTS for case_id in getattr(split, part)}
+    return case_picker([*split.test, *split.val, *split.train], marks={c: PARTS[p] for c, p in parts.items()})
+
+
+def choose_pair(loaded: LoadedRun, case_id: str) -> tuple[tuple[str, ...], str | None]:
+    """What is given, and the target."""
+    has = loaded.dataset.record(case_id)["modalities"]
+    given = modality_boxes("Given", [m for m in loaded.modalities if m in has], State.GIVEN)
+    if not given:
+        st.info("Tick at least one given modality.", icon=":material/check_box:")
+        return given, None
+    makes = [m for m in loaded.modalities if loaded.model.supports(given, m)]
+    targets = sorted(makes, key=lambda m: (m in given, m))
+    if not targets:
+        st.info("This model makes nothing from that combination. Give one modality alone.", icon=":material/block:")
+        return given, None
+    words = {m: f"{m} (reconstruction)" if m in given else m if m in has else f"{m} (not acquired)" for m in targets}
+    return given, choose("Target", targets, State.TARGET, words.__getitem__)
+
+
+def remarks(loaded: LoadedRun, case_id: str, given: tuple[str, ...], target: str, result: CompareResult) -> None:
+    """What a person must know to read the picture rightly."""
+    notes = []
+    if case_id in loaded.split.train:
+        notes.append("The model was trained on this case: it looks better here than on a new patient.")
+    if result.target is None:
+        notes.append(f"{target} was not acquired for this case, so there is no truth to compare with.")
+    if warning := caveat(given, target):
+        notes.append(warning)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if loaded.dataset.is_simulated:
+            simulated_badge()
+        for note in notes:
+            st.markdown(f":orange[:material/warning:] :small[{note}]", width="content")
+
+
+def download(loaded: LoadedRun, case_id: str, given: tuple[str, ...], target: str, result: CompareResult) -> None:
+    """The synthesis as NIfTI, made when it is asked for."""
+
+    def nifti() -> bytes:
+        from core.cohort import save_nifti
+        from core.synthesis import to_unit
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "synthesis.nii.gz"
+            save_nifti(to_unit(loaded.dataset, case_id, target, result.synthesis), path)
+            return path.read_bytes()
+
+    name = f"{case_id}_{target}_from_{'-'.join(given)}.nii.gz"
+    st.download_button(
+        "Save synthesis as NIfTI", nifti, name, "application/gzip", icon=":material/download:", width="stretch"
+    )
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def packed(key: tuple[str, ...], _panes: list[Pane], _affine: object, note: str) -> bytes:
+    """`key` says all that the panes depend on."""
+    return pack(_panes, _affine, ("target", "synthesis"), note)
+
+
+def page() -> None:
+    place = workspace()
+    choices, picture = st.columns([1, 4], gap="medium")
+    with choices:
+        run = run_picker()
+        if run is None:
+            return
+        loaded = loaded_run(place, run)
+        case_id = choose_case(loaded)
+        given, target = choose_pair(loaded, case_id) if case_id else ((), None)
+    if not case_id or not target:
+        return
+    result = comparison(place, run, case_id, given, target)
+    with choices:
+        if result.metrics:
+            metric_row(result)
+        download(loaded, case_id, given, target, result)
+    with picture:
+        remarks(loaded, case_id, given, target, result)
+        panes = panes_of(result, loaded.dataset, case_id, target)
+        key = (str(place.root), run.id, loaded.dataset.fingerprint, case_id, target, *given)
+        affine = loaded.dataset.affine(case_id)
+        slice_view(panes, affine, packed(key, panes, affine, scale_note(result.unit)))
+
 
 page_header("Compare", "Look at what a model made, beside what was really there.")
 with guard():
-    if run_picker() is None:
-        empty_state("No trained run yet", "Train a model on the Train page, or open the demo on Home.")
+    if any(run.has_weights for run in list_runs(workspace())):
+        page()
+    else:
+        empty_state(
+            "No trained run yet",
+            "Train a model on the Train page, or open the demo on Home: it brings a trained run.",
+            ":material/model_training:",
+        )

@@ -9,7 +9,8 @@ NOTICE = "For research. Not for clinical use."
 
 
 def page_header(title: str, purpose: str = "") -> None:
-    """The page's name and, in one short sentence, what one does here."""
+    """The page's name and, in one short sentence, what one does here. Call it first."""
+    _insist_on_app()
     _go_through_app()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         st.title(title, anchor=False, width="content")
@@ -25,6 +26,16 @@ def notice() -> None:
 
 def _go_through_app() -> None:
     """Until app.py has run once in this server, Streamlit runs a linked page bare, because of the folder's name."""
+    if PagesManager.uses_pages_directory:
+        PagesManager.uses_pages_directory = False
+        st.rerun()
+
+
+def _insist_on_app() -> None:
+    """A fresh server that is first asked for a page runs it without app.py, because the folder is named pages.
+
+    A link to Compare may be that first request: run again, through app.py.
+    """
     if PagesManager.uses_pages_directory:
         PagesManager.uses_pages_directory = False
         st.rerun()

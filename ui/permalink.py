@@ -23,14 +23,14 @@ def adopt(name: str, options: Sequence[str]) -> None:
         del st.session_state[name]
 
 
-def adopt_many(name: str, options: Sequence[str]) -> None:
-    """The same for a choice of several, written `a,b`."""
+def adopt_many(name: str, options: Sequence[str]) -> bool:
+    """The same for a choice of several, written `a,b`; True when the URL newly brought one."""
     url = st.query_params.get(name)
-    if url is not None and url != _seen().get(name):
-        _seen()[name] = url
-        st.session_state[name] = [part for part in url.split(",") if part in options]
-    if name in st.session_state:
-        st.session_state[name] = [value for value in st.session_state[name] if value in options]
+    if url is None or url == _seen().get(name):
+        return False
+    _seen()[name] = url
+    st.session_state[name] = [part for part in url.split(",") if part in options]
+    return True
 
 
 def publish(name: str, value: str) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 from core.cohort import Cohort, list_cohorts
 from core.dataset import Dataset, list_datasets
 from core.runs import Run, list_runs
-from ui.permalink import adopt, publish
+from ui.permalink import adopt, adopt_many, publish
 from ui.state import State, workspace
 
 
@@ -88,6 +88,20 @@ def case_picker(
         )
     publish(key, chosen)
     return chosen
+
+
+def modality_boxes(label: str, modalities: Sequence[str], key: str) -> tuple[str, ...]:
+    """One checkbox per modality; the first is ticked at the start. Returns those that are ticked."""
+    is_new = adopt_many(key, modalities)
+    for n, modality in enumerate(modalities):
+        box = f"{key}-{modality}"
+        if is_new or box not in st.session_state:
+            st.session_state[box] = modality in st.session_state[key] if is_new else n == 0
+    st.markdown(f":small[{label}]")
+    with st.container(horizontal=True, gap="small"):
+        ticked = tuple(m for m in modalities if st.checkbox(m, key=f"{key}-{m}", persist_state="session"))
+    publish(key, ",".join(ticked))
+    return ticked
 
 
 def _step(key: str, options: tuple[str, ...], by: int) -> None:
