@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from core.batches import informative_rows, make_batch
-from core.errors import InvalidConfigError, UnreadableImageError
+from core.errors import InvalidConfigError, NotFoundError, UnreadableImageError
 from core.progress import Progress, silent
 from core.synthesis import BATCH_SIZE, LoadedRun, to_device
 from core.types import Array
@@ -118,11 +119,18 @@ def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:
 
 
 def load_embedding(path: Path) -> Embedding:
-    """What `save_embedding` wrote."""
+    """What `save_embedding` wrote.
+
+    Raises:
+        NotFoundError: Nothing has been written yet.
+        UnreadableImageError: The file is damaged.
+    """
+    if not path.exists():
+        raise NotFoundError("The codes of this run have not been computed yet. Start the embedding first.")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return Embedding(*(arrays[name] for name in FIELDS))
-    except (ValueError, KeyError, EOFError) as error:
+    except (ValueError, KeyError, EOFError, BadZipFile) as error:
         raise UnreadableImageError("The stored codes of this run are damaged. Compute them again.", "CODES") from error
 
 
