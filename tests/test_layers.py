@@ -14,8 +14,8 @@ CORE = REPOSITORY / "core"
 LAYERS = [  # from the top; modules on one line do not import each other
     {"__main__"},
     {"jobs", "showcase"},
-    {"search", "train", "evaluate", "latent", "compare", "uncertainty", "explain", "export"},
-    {"protocol"},
+    {"search", "train", "evaluate", "latent", "uncertainty", "explain", "export"},
+    {"compare", "protocol"},
     {"synthesis"},
     {"runs"},
     {"prepare", "demo", "ingest"},
