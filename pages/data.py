@@ -1,7 +1,91 @@
-"""Data: import images as cases of a cohort."""
+"""Data: import images as cases of a cohort; look at what is there."""
 
+import streamlit as st
+
+from core.cohort import Cohort, list_cohorts
+from ui.case_view import case_facts, case_histograms, case_slices, radiological_toggle
+from ui.cohort_view import case_matrix, cohort_summary, delete_cohort, import_report, last_import
+from ui.confirm import confirm_button
+from ui.demo import demo_button
 from ui.empty import empty_state
+from ui.errors import guard
 from ui.frame import page_header
+from ui.import_view import import_view
+from ui.outcome import failure_notice, just_finished
+from ui.pickers import case_picker, cohort_picker
+from ui.state import State, workspace
+from ui.views import turn_to, view_switch
 
-page_header("Data", "Import images as cases of a cohort.")
-empty_state("This page is not built yet", "The same is there on the command line: `python -m core --help`.")
+LOOKS = {"slices": "Slices", "histograms": "Histograms", "facts": "Facts"}
+
+
+def look(is_new: bool) -> None:
+    """The cohort on the left, one of its cases on the right."""
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        cohort = cohort_picker()
+        if cohort is None:
+            return
+        records = [cohort.describe(case_id) for case_id in cohort.case_ids]
+        if not records:
+            empty_state("This cohort has no case", "None of the files became a case; the report says why.")
+        else:
+            cohort_summary(cohort, records)
+            case_matrix(records)
+        report = last_import(cohort.name)
+        if report is not None and report.result:
+            import_report(report, is_new or not records)
+        confirm_button(
+            "Delete cohort",
+            f"Cohort {cohort.name} and all its images are removed. Datasets made from it stay.",
+            lambda: delete_cohort(cohort),
+            key="delete-cohort",
+        )
+    if records:
+        with right, guard():
+            look_at_case(cohort)
+
+
+def look_at_case(cohort: Cohort) -> None:
+    """All modalities of one case."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        case_id = case_picker(cohort.case_ids)
+        view = view_switch("case_look", LOOKS, "slices")
+        radiological = radiological_toggle()
+    if case_id is None:
+        return
+    if view == "slices":
+        case_slices(cohort, case_id, radiological)
+    elif view == "histograms":
+        case_histograms(cohort, case_id)
+    else:
+        case_facts(cohort, case_id)
+        confirm_button(
+            "Delete case",
+            f"Case {case_id} and all its images are removed from this cohort.",
+            lambda: cohort.delete_case(case_id),
+            key="delete-case",
+            tip="Remove this case from the cohort",
+        )
+
+
+page_header("Data", "Import images as cases of a cohort, and look at them.")
+with guard():
+    done = just_finished("ingest") or just_finished("demo")
+    if done is not None:
+        st.session_state[State.COHORT] = done.params.get("cohort", "demo")
+        turn_to(State.DATA_VIEW, "look")
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        has_cohorts = bool(list_cohorts(workspace()))
+        view = view_switch(
+            State.DATA_VIEW, {"look": "Cohorts", "import": "Import images"}, "look" if has_cohorts else "import"
+        )
+        demo_button("data-demo")
+    failure_notice("ingest", "The import")
+    failure_notice("demo", "Making the demo")
+    if view == "import":
+        import_view()
+    elif has_cohorts:
+        look(done is not None)
+    else:
+        empty_state("No cohort yet", "Import your own images, or open the demo.")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.runs import Job, list_jobs
-from ui.state import workspace
+from core.runs import ENDED, Job, list_jobs
+from ui.state import State, workspace
 
 
 def last_job(kind: str) -> Job | None:
@@ -24,3 +24,18 @@ def failure_notice(kind: str, what: str) -> None:
         if st.button("Dismiss", key=f"dismiss-{job.id}", help="Put this message away"):
             job.delete()
             st.rerun()
+
+
+def is_running(kind: str) -> bool:
+    """Whether a job of that kind waits or works just now."""
+    return any(job.kind == kind and job.state not in ENDED for job in list_jobs(workspace()))
+
+
+def just_finished(kind: str) -> Job | None:
+    """The job that this session started, once, when it has finished."""
+    job_id = st.session_state.get(State.JOB)
+    job = next((job for job in list_jobs(workspace()) if job.id == job_id), None) if job_id else None
+    if job is None or job.kind != kind or job.state != "finished":
+        return None
+    del st.session_state[State.JOB]
+    return job

@@ -1,0 +1,190 @@
+"""One case: every modality in three planes at one point of the body, its histograms, its facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from core.cohort import Cohort
+from core.render import (
+    PLANES,
+    Look,
+    Picture,
+    Window,
+    default_colours,
+    draw_slice,
+    percentile_window,
+    size_mm,
+    slice_axis,
+    webp,
+    window_presets,
+)
+from core.types import Volume
+from ui.histogram import histogram_chart, histogram_of
+from ui.state import State
+from ui.style import modality_chip
+from ui.words import NOTED, code_words, notes_of, size_words, spacing_words, value_words
+
+MAX_COLUMNS = 6
+ROW_WIDTH_PX = 840  # what a row of tiles takes on a 1400 pixel wide screen: drawn for it, so that letters stay sharp
+TILE_HEIGHT_PX = 500
+GAP_PX = 6
+AXIS_NAMES = ("Left to right", "Back to front", "Bottom to top")
+
+
+@st.cache_resource(max_entries=12, ttl=600, show_spinner=False)
+def shown_volume(folder: str, case_id: str, modality: str, stamp: float) -> tuple[Volume, Window]:
+    """A volume and the window it is shown in. `stamp` is the file's time: another import, another entry."""
+    del stamp
+    from pathlib import Path
+
+    volume = Cohort(Path(folder)).read_volume(case_id, modality)
+    return volume, default_window(volume)
+
+
+def read_shown(cohort: Cohort, case_id: str, modality: str) -> tuple[Volume, Window]:
+    """The same, with the stamp looked up."""
+    stamp = (cohort.folder / case_id / "case.json").stat().st_mtime
+    return shown_volume(str(cohort.folder), case_id, modality, stamp)
+
+
+def default_window(volume: Volume) -> Window:
+    """Label maps whole, Hounsfield units as brain or soft tissue, all else by percentiles."""
+    if volume.is_label:
+        return Window(0.0, max(1.0, float(volume.data.max())))
+    presets = window_presets(volume.unit)
+    return next(iter(presets.values())) if presets else percentile_window(volume.data)
+
+
+@dataclass(frozen=True)
+class Box:
+    """Where the images of a case lie together, RAS millimetres."""
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    @staticmethod
+    def around(records: dict[str, Any]) -> Box:
+        """The box that all of the case's volumes share; of the first one where they share none."""
+        boxes = [_extent(facts) for facts in records.values()]
+        low = np.max([box[0] for box in boxes], axis=0)
+        high = np.min([box[1] for box in boxes], axis=0)
+        return Box(low, high) if (low < high).all() else Box(*boxes[0])
+
+
+def _extent(facts: dict[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ends = np.asarray(facts["shape"], float) - 0.5
+    corners = np.stack(np.meshgrid(*[(-0.5, end) for end in ends], indexing="ij"), axis=-1).reshape(-1, 3)
+    affine = np.asarray(facts["affine"], float)
+    world = corners @ affine[:3, :3].T + affine[:3, 3]
+    return world.min(axis=0), world.max(axis=0)
+
+
+def case_slices(cohort: Cohort, case_id: str, radiological: bool) -> None:
+    """The pictures, and three sliders for the point that all of them show."""
+    volumes: dict[str, Any] = cohort.describe(case_id)["volumes"]
+    point = _point(Box.around(volumes), min(min(facts["spacing_mm"]) for facts in volumes.values()))
+    names = list(volumes)
+    for start in range(0, len(names), MAX_COLUMNS):
+        row = names[start : start + MAX_COLUMNS]
+        width_px = ROW_WIDTH_PX // max(len(row), 3)
+        for cell, modality in zip(st.columns(max(len(row), 3), gap="small"), row, strict=False):
+            with cell:
+                volume, window = read_shown(cohort, case_id, modality)
+                modality_chip(modality)
+                picture = tile(volume, window, point, radiological, width_px)
+                st.image(webp(picture), alt=f"{modality}: axial, coronal and sagittal slice")
+                if not volume.is_label:
+                    st.caption(f"{value_words(window.low, '')} to {value_words(window.high, volume.unit)}")
+    for modality, code in notes_of(volumes):
+        st.caption(f"{NOTED} {modality}: {code_words(code)}")
+
+
+def _point(box: Box, step_mm: float) -> NDArray[np.float64]:
+    """Three sliders in millimetres."""
+    point = []
+    for axis, cell in enumerate(st.columns(3)):
+        low, high = float(np.ceil(box.low[axis])), float(np.floor(box.high[axis]))
+        if high - low < 2 * step_mm:
+            point.append((low + high) / 2)
+            continue
+        with cell:
+            key = f"at-{axis}-{low:.0f}-{high:.0f}"
+            middle = float(round((low + high) / 2))
+            tip = "Where the slices lie, in millimetres of the scanner's coordinates. All images follow."
+            step = float(max(1, round(step_mm)))
+            point.append(st.slider(f"{AXIS_NAMES[axis]} (mm)", low, high, middle, step, "%d", key=key, help=tip))
+    return np.asarray(point)
+
+
+def tile(volume: Volume, window: Window, point_mm: NDArray[np.float64], radiological: bool, width_px: int) -> Picture:
+    """Axial, coronal and sagittal through the point, one below the other, in one scale of pixels per millimetre."""
+    shape, spacing = volume.data.shape, volume.spacing_mm
+    sizes = [size_mm(shape, spacing, plane) for plane in PLANES]
+    px_per_mm = min(width_px / max(w for w, _ in sizes), TILE_HEIGHT_PX / sum(h for _, h in sizes))
+    width = max(round(w * px_per_mm) for w, _ in sizes)
+    voxel = np.rint(np.linalg.inv(volume.affine) @ [*point_mm, 1.0]).astype(int)[:3]
+    colours = default_colours(volume.modality, volume.unit)
+    panes = []
+    for plane, (_, height_mm) in zip(PLANES, sizes, strict=True):
+        look = Look(plane, radiological, window, colours, height_px=max(24, round(height_mm * px_per_mm)))
+        axis = slice_axis(plane)
+        inside = 0 <= voxel[axis] < shape[axis]
+        pane = draw_slice(volume.data, spacing, int(np.clip(voxel[axis], 0, shape[axis] - 1)), look)
+        panes.append(_framed(pane if inside else np.zeros_like(pane), width))  # black: the point is outside this image
+    return np.concatenate(panes)
+
+
+def _framed(pane: Picture, width: int) -> Picture:
+    spare = max(0, width - pane.shape[1])
+    return np.pad(pane, ((0, GAP_PX), (spare // 2, spare - spare // 2), (0, 0)))
+
+
+def case_histograms(cohort: Cohort, case_id: str) -> None:
+    """How often each intensity occurs, a chart per unit: units do not share an axis."""
+    volumes: dict[str, Any] = cohort.describe(case_id)["volumes"]
+    images = {m: facts for m, facts in volumes.items() if facts["unit"] != "label"}
+    by_unit: dict[str, list[str]] = {}
+    for modality, facts in images.items():
+        by_unit.setdefault(facts["unit"], []).append(modality)
+    for unit, modalities in by_unit.items():
+        series = {m: histogram_of(read_shown(cohort, case_id, m)[0].data) for m in modalities}
+        histogram_chart(series, unit, key=f"histogram-{unit}", height=620 // len(by_unit))
+    st.caption("Background, the most frequent lowest value, is left out.")
+
+
+def case_facts(cohort: Cohort, case_id: str) -> None:
+    """Geometry, range and notes of every modality, and the labels of the case."""
+    record = cohort.describe(case_id)
+    rows = [
+        {
+            "Modality": modality,
+            "Voxels": size_words(facts["shape"]),
+            "Spacing": spacing_words(facts["spacing_mm"]),
+            "Unit": facts["unit"],
+            "From": value_words(facts["min"], ""),
+            "To": value_words(facts["max"], ""),
+            "Notes": " ".join(code_words(code) for code in facts["warnings"]),
+        }
+        for modality, facts in record["volumes"].items()
+    ]
+    st.dataframe(rows, hide_index=True, width="stretch")
+    if record["labels"]:
+        st.markdown("**Labels**", help="What is known of the case beside its images. No identity, no dates.")
+        said = [{"Label": name, "Value": _label_words(value)} for name, value in record["labels"].items()]
+        st.dataframe(said, hide_index=True, width="stretch", height=min(38 + 35 * len(said), 320))
+
+
+def _label_words(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def radiological_toggle() -> bool:
+    """Which side is which, remembered for the session."""
+    tip = "On: the patient's right is on the left of the picture, as radiologists look at it. Off: the other way round."
+    st.session_state.setdefault(State.RADIOLOGICAL, True)
+    return st.toggle("Radiological view", key=State.RADIOLOGICAL, help=tip, persist_state="session")

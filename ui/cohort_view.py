@@ -1,0 +1,107 @@
+"""A cohort: which case has which modality, and how the last import went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from core.cohort import Cohort
+from core.runs import ENDED, Job, list_jobs
+from core.types import LABEL_UNIT
+from ui.import_view import report_table
+from ui.state import State, workspace
+from ui.style import simulated_badge
+from ui.words import ABSENT, FATE_HELP, FATES, NOTED, THERE, code_words, count_words, notes_of, spacing_words
+
+
+def cohort_summary(cohort: Cohort, records: Sequence[Mapping[str, Any]]) -> None:
+    """How many cases, in which units and spacings; a badge for generated ones."""
+    units: dict[str, Counter[str]] = {}
+    for record in records:
+        for modality, facts in record["volumes"].items():
+            said = f"{facts['unit']}, {spacing_words(facts['spacing_mm'])}"
+            units.setdefault(modality, Counter())[said] += 1
+    maps = [m for m in units if all(said.startswith(LABEL_UNIT) for said in units[m])]
+    images = [m for m in units if m not in maps]
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        parts = [count_words(len(records), "case"), count_words(len(images), "modality", "modalities")]
+        parts += [count_words(len(maps), "label map")] if maps else []
+        st.markdown(" · ".join(parts), width="content")
+        if cohort.info.get("simulated"):
+            simulated_badge()
+    by_geometry: dict[str, list[str]] = {}
+    for modality in images:
+        by_geometry.setdefault(_usual(units[modality]), []).append(modality)
+    st.caption("  \n".join(f"{', '.join(names)}: {geometry}" for geometry, names in by_geometry.items()))
+
+
+def _usual(counts: Counter[str]) -> str:
+    usual = counts.most_common(1)[0][0]
+    return usual if len(counts) == 1 else f"{usual}, and {count_words(len(counts) - 1, 'other')}"
+
+
+def case_matrix(records: Sequence[Mapping[str, Any]]) -> None:
+    """Cases by modalities; a click on a row chooses the case."""
+    modalities = list(dict.fromkeys(m for record in records for m in record["volumes"]))
+    frame = pd.DataFrame([_matrix_row(record, modalities) for record in records])
+    widths = {m: st.column_config.TextColumn(m, width=68) for m in modalities}
+    ids = tuple(record["id"] for record in records)
+    st.dataframe(
+        frame,
+        hide_index=True,
+        width="stretch",
+        height=min(38 + 35 * len(frame), 470),
+        column_config={"Case": st.column_config.TextColumn("Case", pinned=True), **widths},
+        selection_mode="single-row",
+        on_select=lambda: _choose(ids),
+        key="case-matrix",
+        alt="Which case has which modality",
+    )
+    marks = [f"{THERE} there", f"{NOTED} there, with a note", "blank: not acquired"]
+    st.caption(" · ".join(marks))
+
+
+def _matrix_row(record: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, str]:
+    volumes = record["volumes"]
+    marks = {m: ABSENT if m not in volumes else NOTED if volumes[m]["warnings"] else THERE for m in modalities}
+    notes: dict[str, list[str]] = {}
+    for modality, code in notes_of(volumes):
+        notes.setdefault(code, []).append(modality)
+    said = " ".join(f"{', '.join(who)}: {code_words(code)}" for code, who in notes.items())
+    return {"Case": record["id"], **marks, "Notes": said}
+
+
+def _choose(ids: tuple[str, ...]) -> None:
+    rows = st.session_state["case-matrix"]["selection"]["rows"]
+    if rows:
+        st.session_state[State.CASE] = ids[rows[0]]
+
+
+def last_import(cohort: str) -> Job | None:
+    """The newest import into this cohort."""
+    jobs = (job for job in list_jobs(workspace()) if job.kind == "ingest" and job.params.get("cohort") == cohort)
+    return next(jobs, None)
+
+
+def import_report(job: Job, is_open: bool) -> None:
+    """What became of each file: counts first, then the reasons."""
+    files = (job.result or {}).get("files", [])
+    counts = Counter(row["fate"] for row in files)
+    said = ", ".join(f"{words.lower()} {counts[fate]}" for fate, words in FATES.items() if counts[fate])
+    with st.expander(f"Last import: {said or 'no files'}", expanded=is_open, icon=":material/receipt_long:"):
+        for fate, sentence in FATE_HELP.items():
+            if counts[fate]:
+                st.caption(f"**{FATES[fate]}** ({counts[fate]}): {sentence}")
+        report_table(files, "Files")
+
+
+def delete_cohort(cohort: Cohort) -> None:
+    """Remove the cohort and the reports of its imports, which name the files."""
+    for job in list_jobs(workspace()):
+        if job.kind == "ingest" and job.params.get("cohort") == cohort.name and job.state in ENDED:
+            job.delete()
+    cohort.delete()

@@ -1,0 +1,35 @@
+"""The button that opens the demo."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ui.errors import guard
+from ui.jobs_banner import start_job
+from ui.outcome import is_running
+from ui.state import State
+
+
+def demo_button(key: str, primary: bool = False) -> None:
+    """Generate the demo cohort (under a minute), with its dataset and its trained run."""
+    busy = is_running("demo")
+    pressed = st.button(
+        "Open the demo",
+        key=key,
+        icon=":material/science:",
+        type="primary" if primary else "secondary",
+        disabled=busy,
+        help="It is being made just now."
+        if busy
+        else "Makes 24 generated patients on this machine, in about a minute.",
+    )
+    if pressed:
+        with guard():
+            from core.showcase import LEVEL, N_CASES, SEED, is_ready
+            from ui.state import workspace
+
+            if is_ready(workspace()):
+                st.session_state[State.COHORT] = "demo"
+            else:
+                start_job("demo", {"cases": N_CASES, "seed": SEED, "level": LEVEL})
+            st.rerun()

@@ -1,0 +1,65 @@
+"""Numbers and codes as a person says them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.readers.values import WARNINGS
+
+NOTES = WARNINGS | {  # what preparing may add
+    "BRAIN-NOT-EXTRACTED": "The image still has a head around the brain, so the whole head is judged.",
+    "NO-FOREGROUND": "No foreground was found, so the whole image is judged.",
+    "LITTLE-OVERLAP": "This image shows less than half of what is judged.",
+}
+THERE, NOTED, ABSENT = "\N{BLACK CIRCLE}", "\N{BLACK UP-POINTING TRIANGLE}", ""  # in a table of cases
+TIMES = " \N{MULTIPLICATION SIGN} "
+FATES = {  # in the order in which a report lists them
+    "accepted": "Imported",
+    "warned": "Imported with a note",
+    "quarantined": "Held back",
+    "rejected": "Refused",
+    "ignored": "Left out",
+}
+FATE_HELP = {
+    "quarantined": "May show a patient's name in the picture itself, so it was not stored.",
+    "rejected": "Could not be used; the reason stands beside each file.",
+    "ignored": "No image, there already, or left out by you.",
+}
+
+
+def size_words(shape: Sequence[int]) -> str:
+    """Such as "91 × 109 × 91"; a picture without its third axis."""
+    sides = [*shape]
+    if len(sides) == 3 and sides[2] == 1:
+        sides = sides[:2]
+    return TIMES.join(str(side) for side in sides)
+
+
+def spacing_words(spacing_mm: Sequence[float]) -> str:
+    """Such as "2 mm" where all are equal, else "0.5 × 0.5 × 3 mm"."""
+    if not spacing_mm:
+        return ""
+    said = [f"{value:.3g}" for value in spacing_mm]
+    return f"{said[0]} mm" if len(set(said)) == 1 else f"{TIMES.join(said)} mm"
+
+
+def value_words(value: float, unit: str) -> str:
+    """A voxel's value with its unit; arbitrary units are not spelled out."""
+    said = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return said if unit in ("a.u.", "label", "") else f"{said} {unit}"
+
+
+def count_words(n: int, one: str, many: str = "") -> str:
+    """Such as "1 case", "3 cases"."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def notes_of(volumes: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(modality, code) for every warning that stays with a case."""
+    return [(modality, code) for modality, facts in volumes.items() for code in facts["warnings"]]
+
+
+def code_words(code: str) -> str:
+    """What a warning means; a code that is not known here is shown as it is."""
+    return NOTES.get(code, code)
