@@ -15,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 
 from core.batches import informative_rows, make_batch, shapes_of
-from core.compare import compare_case as compare_case
 from core.compare import judged_mask
 from core.metrics import IN_UNIT, METRICS, Judge
 from core.models import MODELS
