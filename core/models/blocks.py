@@ -24,7 +24,7 @@ MAX_GROWTH = 4  # channels double with each halving up to this many times the wi
 class ConvSettings(Settings):
     """What the convolutional latent models have in common."""
 
-    width: int = Field(16, ge=4, le=256, description="Channels at full resolution; more is slower and finer")
+    width: int = Field(16, ge=4, le=256, description="Channels at half resolution; more is slower and finer")
     latent_dim: int = Field(16, ge=1, le=1024, description="Numbers in the shared code (at each place, if spatial)")
     halvings: int = Field(3, ge=1, le=5, description="How often the image is halved: 3 makes one place of 8 x 8 pixels")
     spatial_latent: bool = Field(True, description="Keep a small map of codes; off: one code for the whole slice")
@@ -60,26 +60,22 @@ def conv_block(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
     )
 
 
-class Up(nn.Module):
-    """Twice the resolution: nearest neighbour, then a convolution (no checkerboard)."""
-
-    def __init__(self, n_in: int, n_out: int) -> None:
-        super().__init__()
-        self.block = conv_block(n_in, n_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.block(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-        return out
+def up(n_in: int, n_out: int) -> nn.Sequential:
+    """Twice the resolution: channels are mixed while the map is small, then each pixel is repeated."""
+    return nn.Sequential(nn.Conv2d(n_in, n_out, 1), nn.Upsample(scale_factor=2, mode="nearest"))
 
 
 class Encoder(nn.Module):
-    """(B, C, H, W) -> (B, n_out, h, w), or (B, n_out) where the latent is not spatial."""
+    """(B, C, H, W) -> (B, n_out, h, w), or (B, n_out) where the latent is not spatial.
+
+    The first halving only sorts pixels into channels: full-size maps would cost most of the time and bring little.
+    """
 
     def __init__(self, size: Sequence[int], n_in: int, n_out: int, settings: ConvSettings) -> None:
         super().__init__()
         self.multiple = 2**settings.halvings
-        widths = [channels_at(settings.width, level) for level in range(settings.halvings + 1)]
-        layers: list[nn.Module] = [conv_block(n_in, widths[0])]
+        widths = [channels_at(settings.width, level) for level in range(settings.halvings)]
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2), conv_block(4 * n_in, widths[0])]
         for before, after in pairwise(widths):
             layers += [conv_block(before, after, stride=2), conv_block(after, after)]
         self.body = nn.Sequential(*layers)
@@ -96,12 +92,13 @@ class Decoder(nn.Module):
     def __init__(self, size: Sequence[int], n_in: int, n_out: int, settings: ConvSettings) -> None:
         super().__init__()
         self.size = tuple(size)
-        widths = [channels_at(settings.width, level) for level in range(settings.halvings, -1, -1)]
+        widths = [channels_at(settings.width, level) for level in reversed(range(settings.halvings))]
         self.stem = _stem(size, n_in, widths[0], settings)
-        layers: list[nn.Module] = []
+        layers: list[nn.Module] = [conv_block(widths[0], widths[0])]
         for before, after in pairwise(widths):
-            layers += [conv_block(before, before), Up(before, after)]
-        self.body = nn.Sequential(*layers, nn.Conv2d(widths[-1], n_out, 1))
+            layers += [up(before, after), conv_block(after, after), conv_block(after, after)]
+        layers += [nn.Conv2d(widths[-1], 4 * n_out, 3, padding=1), nn.PixelShuffle(2)]
+        self.body = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
         out: Tensor = self.body(self.stem(z))

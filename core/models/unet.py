@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from core.config import Names, Settings
 from core.errors import InvalidConfigError
 from core.models.base import Batch, Model, Shapes
-from core.models.blocks import Up, channels_at, conv_block, pad, visible
+from core.models.blocks import channels_at, conv_block, pad, up, visible
 from core.models.formulas import Point, absolute_error, mean_over_rows, random_subset, sum_of
 
 
@@ -37,7 +37,7 @@ class UNet(Model):
         self.stem = conv_block(n_in, widths[0])
         pairs = list(pairwise(widths))
         self.downs = nn.ModuleList(nn.Sequential(conv_block(a, b, 2), conv_block(b, b)) for a, b in pairs)
-        self.ups = nn.ModuleList(Up(b, a) for a, b in reversed(pairs))
+        self.ups = nn.ModuleList(up(b, a) for a, b in reversed(pairs))
         self.merges = nn.ModuleList(conv_block(2 * a, a) for a, _ in reversed(pairs))
         self.head = nn.Conv2d(widths[0], len(self.targets) * shapes.channels, 1)
 
@@ -68,8 +68,8 @@ class UNet(Model):
 
     def synthesise(self, batch: Batch, targets: Sequence[str]) -> dict[str, Tensor]:
         *skips, x = self._down(batch)
-        for up, merge, skip in zip(self.ups, self.merges, reversed(skips), strict=True):
-            x = merge(torch.cat([up(x), skip], 1))
+        for grow, merge, skip in zip(self.ups, self.merges, reversed(skips), strict=True):
+            x = merge(torch.cat([grow(x), skip], 1))
         h, w = self.shapes.size
         outputs = dict(zip(self.targets, self.head(x)[..., :h, :w].chunk(len(self.targets), 1), strict=True))
         return {m: outputs[m] for m in targets}
