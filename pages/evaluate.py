@@ -1,7 +1,131 @@
-"""Evaluate: compare trained runs on held-out cases."""
+"""Evaluate: every trained run on its held-out cases, beside the baselines; every subset of modalities, every target."""
 
+import streamlit as st
+
+from core.metrics import METRICS
+from core.runs import list_runs
+from ui.csv_table import csv_bytes
 from ui.empty import empty_state
+from ui.errors import guard
+from ui.evaluate_view import (
+    SHOWN,
+    protocol_view,
+    score_table,
+    show_cases,
+    source_check,
+    subset_map,
+    worst_cases,
+)
 from ui.frame import page_header
+from ui.judged_table import Table, choose_table, offer_evaluation
+from ui.outcome import failure_notice
+from ui.permalink import adopt, publish
+from ui.pickers import choose
+from ui.results import Pair, all_rows, pair_id, pair_words, pairs_of, read_judged
+from ui.state import State, workspace
+from ui.style import simulated_badge
+from ui.words import count_words
 
-page_header("Evaluate", "Compare trained runs on held-out cases.")
-empty_state("This page is not built yet", "The same is there on the command line: `python -m core --help`.")
+COLUMNS = ("run", "kind", "fold", "model", "case", "given", "target", "mae", "mae_unit", "psnr", "ssim", "mse")
+KINDS = {"synthesis": "Synthesis", "reconstruction": "Reconstruction"}
+
+
+def choose_metric() -> str:
+    """MAE, PSNR or SSIM."""
+    adopt(State.METRIC, SHOWN)
+    said = "  \n".join(f"**{METRICS[name].name}**: {METRICS[name].help}" for name in SHOWN)
+    chosen = st.segmented_control(
+        "Metric",
+        SHOWN,
+        format_func=lambda name: METRICS[name].name,
+        default="mae",
+        key=State.METRIC,
+        help=said,
+        required=True,
+    )
+    publish(State.METRIC, chosen or "mae")
+    return chosen or "mae"
+
+
+def choose_pair(table: Table) -> tuple[Pair, list[Pair]]:
+    """What is given and what is made, among what the runs were judged on."""
+    kinds = [kind for kind in KINDS if pairs_of(table.entries, kind == "reconstruction")]
+    kind = kinds[0]
+    if len(kinds) > 1:
+        tip = "Synthesis: another modality is made. Reconstruction: the same one is given back, which is much easier."
+        kind = st.segmented_control(
+            "Task", kinds, format_func=KINDS.__getitem__, default=kind, key="task", help=tip, required=True
+        )
+    pairs = pairs_of(table.entries, kind == "reconstruction")
+    by_id = {pair_id(pair): pair for pair in pairs}
+    tip = "The table and the dots show this pair. A click on the map below changes it."
+    return by_id[choose("Given → made", list(by_id), State.PAIR, lambda key: pair_words(by_id[key]), tip) or ""], pairs
+
+
+def show_run(table: Table, pair: Pair, pairs: list[Pair], metric: str) -> None:
+    """One run: all its pairs, its cases, whether it reads its source."""
+    runs = {entry.name: entry for entry in table.runs}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        entry = runs[st.selectbox("Look into", list(runs), key="entry", help="One run in detail.", width=280)]
+        views = {"subsets": "Every subset", "source": "Does it read its source?", "protocol": "Protocol"}
+        view = st.segmented_control(
+            "View", list(views), format_func=views.__getitem__, default="subsets", key="view", required=True,
+            label_visibility="collapsed",
+        )  # fmt: skip
+    if view == "protocol":
+        protocol_view(table)
+    elif view == "source":
+        source_check(entry, table.mae_units)
+    else:
+        left, right = st.columns([7, 3], gap="medium")
+        with left:
+            subset_map(table, entry, pairs, metric)
+        with right:
+            worst_cases(table, entry, pair, metric)
+
+
+def main() -> None:
+    """The page."""
+    page_header("Evaluate", "Every trained run on cases it has not seen, beside simple baselines on the same voxels.")
+    failure_notice("evaluate", "The evaluation")
+    trained = [run for run in list_runs(workspace()) if run.has_weights]
+    if not trained:
+        empty_state("Nothing to evaluate yet", "Train a model on the Train page, or open the demo on Home.")
+        return
+    names = sorted({run.config.dataset for run in trained})
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        dataset = choose("Dataset", names, State.DATASET, tip="Runs are compared within one dataset.")
+        runs = [run for run in trained if run.config.dataset == dataset]
+        judged = read_judged(runs)
+        waiting = [run for run in runs if run.id not in {item.run.id for item in judged}]
+        if judged:
+            table = choose_table(judged)
+            pair, pairs = choose_pair(table)
+            metric = choose_metric()
+            csv = csv_bytes((*COLUMNS, "seconds", "protocol"), all_rows(table.items))
+            tip = "Every number of every case, runs and baselines, with units."
+            st.download_button("CSV", csv, "evaluation.csv", "text/csv", icon=":material/download:", help=tip)
+            if table.protocol["simulated"]:
+                simulated_badge()
+    if not judged:
+        empty_state(
+            "These runs have no results yet", "Start the evaluation of a run; it goes on while you look elsewhere."
+        )
+        with st.container(width=460):
+            offer_evaluation(waiting)
+        return
+    left, right = st.columns([62, 38], gap="medium")
+    with left:
+        score_table(table, pair, metric)
+        for note in table.notes:
+            st.caption(note)
+        if waiting:
+            with st.popover(f"{count_words(len(waiting), 'run')} without results", icon=":material/pending:"):
+                offer_evaluation(waiting)
+    with right:
+        show_cases(table, pair, metric)
+    show_run(table, pair, pairs, metric)
+
+
+with guard():
+    main()

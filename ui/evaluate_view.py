@@ -1,0 +1,228 @@
+"""The pieces of the Evaluate page: the table of entries, the cases, one run's subsets, its checks, the protocol."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from core.metrics import METRICS
+from ui.judged_table import Table
+from ui.results import (
+    Entry,
+    Pair,
+    best_baseline,
+    pair_id,
+    pair_words,
+)
+from ui.score_charts import CONFIG, Scale, clicked_pair, gain, interval_words, strip_chart, subset_chart
+from ui.state import State
+from ui.words import size_words, spacing_words
+
+SHOWN = ("mae", "psnr", "ssim")
+READS = 1.1  # a model that reads its source gets at least this much worse with another case's
+CHART = "subset-chart"
+
+
+def ranked(entries: Sequence[Entry], pair: Pair, metric: str) -> list[Entry]:
+    """Those that make this pair, the best mean first."""
+    means = {entry.name: entry.stat(pair, metric) for entry in entries}
+    kept = [entry for entry in entries if means[entry.name] is not None]
+    best_last = METRICS[metric].best == "high"
+    return sorted(kept, key=lambda entry: means[entry.name].mean, reverse=best_last)  # type: ignore[union-attr]
+
+
+def score_table(table: Table, pair: Pair, metric: str) -> None:
+    """A line per run and baseline; accuracy, then what it costs."""
+    scales = {name: Scale.of(name, pair[1], table.mae_units) for name in SHOWN}
+    lines = [_line(table, entry, pair, metric, scales) for entry in ranked(table.entries, pair, metric)]
+    frame = pd.DataFrame(lines)
+    if "interval" in frame and not frame["interval"].any():
+        frame = frame.drop(columns="interval")
+    st.dataframe(
+        frame,
+        hide_index=True,
+        column_config=_columns(scales, metric),
+        height="content",
+        placeholder="",
+        alt=f"Scores of every run and baseline for {pair_words(pair)}",
+    )
+
+
+def _line(table: Table, entry: Entry, pair: Pair, metric: str, scales: Mapping[str, Scale]) -> dict[str, Any]:
+    stats = {name: entry.stat(pair, name) for name in SHOWN}
+    main = stats[metric]
+    rival = best_baseline(table.entries, pair, metric, METRICS[metric].best, but=entry.model)
+    is_judged = not entry.is_baseline and rival is not None and main is not None
+    memory, parameters = entry.cost("peak_memory_mb"), entry.cost("parameters")
+    return {
+        "name": entry.name,
+        "kind": "baseline" if entry.is_baseline else "run",
+        **{name: None if stat is None else stat.mean for name, stat in stats.items()},
+        "interval": interval_words(main, scales[metric]) if main else "",
+        "gain": _gain_words(gain(main.mean, rival.mean, metric), metric) if is_judged and main and rival else "",
+        "n": main.n if main else 0,
+        "seconds": entry.cost("seconds_per_case"),
+        "memory": None if memory is None else round(memory),
+        "parameters": None if parameters is None else parameters / 1e6,
+    }
+
+
+def _gain_words(value: float, metric: str) -> str:
+    if METRICS[metric].best == "low":
+        return f"{value:+.0%}"
+    return f"{value:+.1f} dB" if metric == "psnr" else f"{value:+.3f}"
+
+
+def _columns(scales: Mapping[str, Scale], metric: str) -> dict[str, Any]:
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    scores = {
+        name: number(
+            scale.label, width=95, format=f"%{scale.format}", help=f"{METRICS[name].help} Mean over cases, in the mask."
+        )
+        for name, scale in scales.items()
+    }
+    return {
+        "name": text("Model", width=130, help="The run, or a baseline on the very same voxels."),
+        "kind": text("", width=70),
+        **scores,
+        "interval": text(
+            "95 % interval", width=110, help=f"Of the mean {METRICS[metric].name}; BCa bootstrap over cases."
+        ),
+        "gain": text("vs baseline", width=85, help=f"{METRICS[metric].name} against the best baseline; + is better."),
+        "n": number("n", width=40, help="Held-out cases."),
+        "seconds": number("s / case", width=70, format="%.2f", help="Time to synthesise one whole volume from files."),
+        "memory": number("Peak MB", width=70, help="Most memory that the evaluating process held."),
+        "parameters": number("Params", width=75, format="%.2f M", help="Numbers that were learnt, in millions."),
+    }
+
+
+def show_cases(table: Table, pair: Pair, metric: str) -> None:
+    """The dots, and one sentence on how many there are."""
+    entries = ranked(table.entries, pair, metric)
+    scale = Scale.of(metric, pair[1], table.mae_units)
+    st.plotly_chart(
+        strip_chart(entries, pair, scale),
+        key="strip-chart",
+        config=CONFIG,
+        alt=f"{METRICS[metric].name} of every case, by model, for {pair_words(pair)}",
+    )
+    stats = [entry.stat(pair, metric) for entry in entries]
+    n = max((stat.n for stat in stats if stat), default=0)
+    has_interval = any(stat and stat.low is not None for stat in stats)
+    better = "Left" if METRICS[metric].best == "low" else "Right"
+    said = "bar: mean, line: 95 % interval" if has_interval else f"n = {n}: single cases shown, no interval"
+    st.caption(f"{better} is better. Dot: one held-out case, {said}.")
+
+
+def subset_map(table: Table, entry: Entry, pairs: Sequence[Pair], metric: str) -> None:
+    """The heat map; a click chooses the pair for the whole page."""
+    is_dark = st.context.theme.type == "dark"
+    figure = subset_chart(entry, table.entries, pairs, metric, table.mae_units, "#E8EAF0" if is_dark else "#1B1D26")
+    with st.container(height=470 if (figure.layout.height or 0) > 470 else "content", border=False):
+        st.plotly_chart(
+            figure,
+            key=CHART,
+            on_select=_take_click,
+            selection_mode="points",
+            config=CONFIG,
+            alt=f"{METRICS[metric].name} of {entry.name} for every subset of given modalities and every target",
+        )
+
+
+def _take_click() -> None:
+    pair = clicked_pair(st.session_state.get(CHART, {}))
+    if pair is not None:
+        st.session_state[State.PAIR] = pair_id(pair)
+
+
+def worst_cases(table: Table, entry: Entry, pair: Pair, metric: str) -> None:
+    """The cases of one pair, worst first, and the way to Compare."""
+    scale = Scale.of(metric, pair[1], table.mae_units)
+    rows = [row for row in entry.rows.get(pair, ()) if row[metric] is not None]
+    st.markdown(f"**{pair_words(pair)}**, worst case first")
+    if not rows:
+        st.caption("This run does not make this target from these. Click a cell that has a number.")
+        return
+    rows = sorted(rows, key=lambda row: row[metric], reverse=METRICS[metric].best == "low")
+    frame = pd.DataFrame([{"case": row["case"], metric: row[metric]} for row in rows])
+    event = st.dataframe(
+        frame,
+        hide_index=True,
+        height=min(35 * (len(rows) + 1) + 3, 320),
+        on_select="rerun",
+        selection_mode="single-row",
+        key=State.CASES_PICKED,
+        column_config={"case": "Case", metric: st.column_config.NumberColumn(scale.label, format=f"%{scale.format}")},
+    )
+    picked = event["selection"]["rows"]
+    case = str(rows[picked[0] if picked and picked[0] < len(rows) else 0]["case"])
+    tip = "Look at this synthesis beside the truth. Choose another case by its row."
+    if st.button(f"Open {case} on Compare", icon=":material/compare:", help=tip, key="open-compare"):
+        query = {State.RUN: entry.run_of[case], State.CASE: case}
+        st.switch_page(
+            "pages/compare.py", query_params={**query, State.GIVEN: ",".join(pair[0]), State.TARGET: pair[1]}
+        )
+
+
+def source_check(entry: Entry, mae_units: Mapping[str, str]) -> None:
+    """Does the error grow when the source is taken from another case?"""
+    pairs: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for check in entry.checks:
+        if check["given"] != [check["target"]]:
+            pairs.setdefault((check["given"][0], check["target"]), []).append(check)
+    lines = []
+    for (given, target), checks in sorted(pairs.items()):
+        own, swapped = (sum(check[name] for check in checks) / len(checks) for name in ("mae", "mae_swapped"))
+        ratio = swapped / own if own else None
+        unit = mae_units.get(target, "")
+        line = {"pair": f"{given} → {target}", "own": own, "swapped": swapped, "unit": unit, "ratio": ratio}
+        lines.append({**line, "n": len(checks), "verdict": _verdict(ratio)})
+    st.caption(
+        "A model that reads its source does worse when another case's source is put in its place. One that answers "
+        "with an average head does not."
+    )
+    if not lines:
+        st.caption("No single-source synthesis was judged for this run.")
+        return
+    number = st.column_config.NumberColumn
+    config = {
+        "pair": "Given → made",
+        "own": number("MAE, own source", format="%.4g", help="Mean over cases."),
+        "swapped": number("MAE, another's", format="%.4g", help="The same, from another case's source."),
+        "unit": "Unit",
+        "ratio": number("Ratio", format="%.2f", help="Another's over own. 1: the source plays no part."),
+        "n": number("n", help="Held-out cases."),
+        "verdict": st.column_config.TextColumn("Reads its source?", help=f"Yes from a ratio of {READS:g} on."),
+    }
+    st.dataframe(pd.DataFrame(lines), hide_index=True, column_config=config, height=min(36 + 35 * len(lines), 380))
+
+
+def _verdict(ratio: float | None) -> str:
+    if ratio is None:
+        return ""
+    return "yes" if ratio >= READS else "hardly" if ratio > 1.02 else "no"
+
+
+def protocol_view(table: Table) -> None:
+    """Under which conditions these numbers hold."""
+    protocol = table.protocol
+    unit_words = ", ".join(f"{m} in {unit}" for m, unit in table.mae_units.items())
+    cases = sorted({case for item in table.items for case in item.protocol["cases"]})
+    facts = {
+        "Fingerprint": " ".join(sorted({item.fingerprint for item in table.items})),
+        "Dataset": f"{protocol['dataset']} ({protocol['dataset_fingerprint'][:12]})",
+        "Held-out cases": ", ".join(cases),
+        "Training cases": str(protocol["n_train"]),
+        "Judged voxels": protocol["mask"],
+        "PSNR and SSIM": f"on the prepared scale, with a fixed range of {protocol['data_range']:g}",
+        "MAE": unit_words,
+        "Grid": f"{size_words(protocol['crop'])} voxels of {spacing_words(protocol['spacing_mm'])}",
+        "Metrics": f"version {protocol['metrics_version']}",
+    }
+    st.table(pd.DataFrame({"": facts}), border="horizontal")
+    st.caption("How the images were prepared")
+    st.code(json.dumps(protocol["normaliser"], indent=1), language="json", height=200)

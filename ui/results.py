@@ -1,0 +1,259 @@
+"""What evaluations found, read from the runs' results and never computed anew: entries of one table, and their numbers.
+
+An `Entry` is a line of the table: a run, a baseline, or the folds of one cross-validation taken together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from core.runs import Run
+from core.workspace import read_json
+
+Pair = tuple[tuple[str, ...], str]  # given -> target
+Row = Mapping[str, Any]
+PER_FOLD = ("cases", "split", "n_train", "fingerprint")  # parts of a protocol in which the folds of one study differ
+DIFFERENCES = {  # part of a protocol -> what differs, in words
+    "dataset": "another dataset",
+    "dataset_fingerprint": "the dataset was prepared anew in between",
+    "normaliser": "another recipe of preparation",
+    "crop": "another grid",
+    "spacing_mm": "another voxel size",
+    "mask": "another mask",
+    "data_range": "another range",
+    "metrics_version": "an older version of the metrics",
+    "cases": "other held-out cases",
+    "split": "another split of the cases",
+    "n_train": "another number of training cases",
+}
+
+
+@dataclass(frozen=True)
+class Stat:
+    """A mean over cases; `low` and `high` are None where cases are too few for an interval."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One run with its results."""
+
+    run: Run
+    result: Mapping[str, Any]
+
+    @property
+    def protocol(self) -> Mapping[str, Any]:
+        return dict(self.result["protocol"])
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.protocol["fingerprint"])
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A line of the table.
+
+    Attributes:
+        rows: pair -> one row per case, each with its metrics.
+        summary: (pair, metric) -> what the evaluation summed up; empty for folds taken together.
+        costs: of every run in it.
+        run_of: case -> id of the run that made its synthesis; empty for a baseline.
+    """
+
+    name: str
+    model: str
+    is_baseline: bool
+    rows: Mapping[Pair, Sequence[Row]]
+    summary: Mapping[tuple[Pair, str], Stat]
+    costs: Sequence[Row]
+    checks: Sequence[Row]
+    run_of: Mapping[str, str]
+
+    def stat(self, pair: Pair, metric: str) -> Stat | None:
+        """The mean over cases; None where this entry does not make the target from these."""
+        if (pair, metric) in self.summary:
+            return self.summary[pair, metric]
+        values = [row[metric] for row in self.rows.get(pair, ()) if row.get(metric) is not None]
+        if not values:
+            return None
+        from core.statistics import mean_interval
+
+        return Stat(**vars(mean_interval(values)))
+
+    def cost(self, name: str) -> float | None:
+        """The largest over its runs."""
+        values = [cost[name] for cost in self.costs if cost.get(name) is not None]
+        return max(values, default=None)
+
+
+def read_judged(runs: Iterable[Run]) -> list[Judged]:
+    """The runs among these that have results."""
+    found = []
+    for run in runs:
+        path = run.folder / "results.json"
+        if path.exists():
+            result = _read(path, path.stat().st_mtime_ns)
+            if result.get("rows"):
+                found.append(Judged(run, result))
+    return found
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, changed: int) -> dict[str, Any]:
+    return dict(read_json(path))
+
+
+def groups(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
+    """By protocol, the largest group first: only numbers of one protocol are compared."""
+    found: dict[str, list[Judged]] = {}
+    for item in judged:
+        found.setdefault(item.fingerprint, []).append(item)
+    return dict(sorted(found.items(), key=lambda group: -len(group[1])))
+
+
+def studies(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
+    """Cross-validations: runs over folds of one division that agree in all but the fold. Keys begin with "folds-"."""
+    found: dict[str, list[Judged]] = {}
+    for item in judged:
+        config = item.run.config
+        if config.fold is None:
+            continue
+        shared = {name: value for name, value in item.protocol.items() if name not in PER_FOLD}
+        digest = hashlib.sha256(repr(sorted(shared.items())).encode()).hexdigest()
+        key = f"folds-{config.n_folds}-{config.seed}-{digest[:8]}"
+        found.setdefault(key, []).append(item)
+    return {key: items for key, items in found.items() if len({item.run.config.fold for item in items}) > 1}
+
+
+def entries_of(group: Sequence[Judged]) -> list[Entry]:
+    """The runs of one protocol, then the baselines, each once."""
+    whole = [[item] for item in group]
+    return [*_runs(whole), *_baselines({item.run.config.model for item in group}, whole)]
+
+
+def pooled_entries(study: Sequence[Judged]) -> tuple[list[Entry], list[str]]:
+    """The folds of each model taken together, every case judged by the run that has not seen it.
+
+    Returns:
+        Entries, and the names of models that lack a fold and are left out.
+    """
+    by_model: dict[str, dict[int, Judged]] = {}
+    for item in reversed(study):  # the newest run of a fold stays
+        config = item.run.config
+        settings = {**config.model_dump(), "fold": 0, "n_folds": 0}
+        by_model.setdefault(repr(sorted(settings.items())), {})[int(config.fold or 0)] = item
+    wanted = {item.run.config.fold for item in study}
+    whole = [list(folds.values()) for folds in by_model.values() if set(folds) == wanted]
+    lacking = [next(iter(folds.values())).run.config.model for folds in by_model.values() if set(folds) != wanted]
+    models = {items[0].run.config.model for items in whole}
+    return [*_runs(whole), *_baselines(models, whole)], sorted(set(lacking))
+
+
+def pairs_of(entries: Sequence[Entry], reconstruction: bool = False) -> list[Pair]:
+    """What any run makes, single sources first; reconstruction (a modality from itself) is judged apart."""
+    found = {pair for entry in entries if not entry.is_baseline for pair in entry.rows}
+    kept = [pair for pair in found if (pair[0] == (pair[1],)) == reconstruction]
+    return sorted(kept, key=lambda pair: (len(pair[0]), pair))
+
+
+def pair_words(pair: Pair) -> str:
+    """Such as "T1 + T2 → CT"."""
+    return f"{' + '.join(pair[0])} → {pair[1]}"
+
+
+def pair_id(pair: Pair) -> str:
+    """As it stands in a link."""
+    return f"{','.join(pair[0])}>{pair[1]}"
+
+
+def best_baseline(entries: Sequence[Entry], pair: Pair, metric: str, best: str, but: str = "") -> Stat | None:
+    """The baseline that does best at this, on the same voxels (`but`: never this model itself)."""
+    stats = [entry.stat(pair, metric) for entry in entries if entry.is_baseline and entry.model != but]
+    known = [stat for stat in stats if stat is not None]
+    if not known:
+        return None
+    return (min if best == "low" else max)(known, key=lambda stat: stat.mean)
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Why two protocols are not one, in words."""
+    return [words for name, words in DIFFERENCES.items() if one.get(name) != other.get(name)]
+
+
+def all_rows(group: Sequence[Judged]) -> Iterator[dict[str, Any]]:
+    """Every number of every case, for a CSV file."""
+    for item in group:
+        units = item.protocol["mae_units"]
+        for row in item.result["rows"]:
+            is_own = row["model"] == item.run.config.model
+            about = {"run": item.run.id, "kind": "run" if is_own else "baseline", "fold": item.result["fold"]}
+            yield {**about, **row, "mae_unit": units.get(row["target"], ""), "protocol": item.fingerprint}
+
+
+def _runs(whole: Sequence[Sequence[Judged]]) -> list[Entry]:
+    """Named by their model, with the run's first digits where a model is there twice."""
+    models = [items[0].run.config.model for items in whole]
+    entries = []
+    for model, items in zip(models, whole, strict=True):
+        name = model if models.count(model) == 1 else f"{model} {items[0].run.id.removeprefix('run-')[:6]}"
+        entries.append(_entry(name, model, items))
+    return entries
+
+
+def _entry(name: str, model: str, items: Sequence[Judged]) -> Entry:
+    rows: dict[Pair, list[Row]] = {}
+    run_of: dict[str, str] = {}
+    for item in items:
+        for pair, found in _rows_by_pair(item)[model].items():
+            rows.setdefault(pair, []).extend(found)
+            run_of.update({row["case"]: item.run.id for row in found})
+    summary = _summary(items[0], model) if len(items) == 1 else {}
+    is_run = model == items[0].run.config.model
+    costs = [item.result["cost"] for item in items] if is_run else []
+    checks = [check for item in items for check in item.result["checks"]] if is_run else []
+    return Entry(name, model, not is_run, rows, summary, costs, checks, run_of if is_run else {})
+
+
+def _baselines(taken: set[str], item_groups: Sequence[Sequence[Judged]]) -> list[Entry]:
+    found: dict[str, Entry] = {}
+    for items in item_groups:
+        for model in _rows_by_pair(items[0]):
+            entry = _entry(model.replace("_", " "), model, items) if model not in taken else None
+            if entry is not None and len(entry.rows) > len(found[model].rows if model in found else ()):
+                found[model] = entry
+    return list(found.values())
+
+
+def _rows_by_pair(item: Judged) -> dict[str, dict[Pair, list[Row]]]:
+    path = item.run.folder / "results.json"
+    return _indexed(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _indexed(path: Path, changed: int) -> dict[str, dict[Pair, list[Row]]]:
+    """Model -> pair -> rows."""
+    found: dict[str, dict[Pair, list[Row]]] = {}
+    for row in _read(path, changed)["rows"]:
+        pair = (tuple(row["given"]), str(row["target"]))
+        found.setdefault(row["model"], {}).setdefault(pair, []).append(row)
+    return found
+
+
+def _summary(item: Judged, model: str) -> dict[tuple[Pair, str], Stat]:
+    return {
+        ((tuple(line["given"]), line["target"]), line["metric"]): Stat(
+            line["mean"], line["low"], line["high"], line["n"]
+        )
+        for line in item.result["summary"]
+        if line["model"] == model and line["mean"] is not None
+    }
