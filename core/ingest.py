@@ -23,6 +23,7 @@ __all__ = ["LAYOUTS", "Proposal", "ingest", "scan"]
 
 LAYOUTS = ("auto", "images")  # "images": the first axis of an array counts pictures; each becomes a case
 QUARANTINE = ("BURNED-IN-UNCHECKED", "BURNED-IN-TEXT")
+STORED_BEFORE = ("ALREADY-THERE", "DUPLICATE-FILE")
 RANK = ("rejected", "quarantined", "ignored", "accepted", "warned")  # of several images in a file, the last tells
 
 
@@ -126,7 +127,7 @@ class _Importer:
                 fate = "quarantined" if error.code in QUARANTINE else "rejected"
                 fate = "ignored" if error.code == "ALREADY-THERE" else fate
                 outcome |= {"fate": fate, "code": error.code, "message": str(error)}
-        if outcome["fate"] in ("rejected", "quarantined"):
+        if outcome["fate"] not in ("accepted", "warned") and outcome["code"] not in STORED_BEFORE:
             outcome["case"] = ""
         for n in row.sources:
             self.rows.setdefault(n, []).append({**outcome, "modality": proposal.modality})

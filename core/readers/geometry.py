@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from nibabel import orientations
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from core.errors import UnreadableImageError
 from core.types import Affine, Array
@@ -66,6 +67,28 @@ def to_ras(data: NDArray[np.generic], affine: Affine) -> tuple[Array, Affine]:
     turned = orientations.apply_orientation(data, turn)
     matrix = affine @ orientations.inv_ornt_aff(turn, data.shape)
     return np.ascontiguousarray(turned, dtype=np.float32), np.asarray(matrix, dtype=np.float64)
+
+
+def straighten(data: Array, affine: Affine) -> tuple[Array, Affine]:
+    """Shift the slices (last axis) of a sheared stack within their planes, so that they lie above each other.
+
+    Linear interpolation; the grid grows so that nothing is lost, and is filled with the smallest value.
+    """
+    u, v, step = affine[:3, 0], affine[:3, 1], affine[:3, 2]
+    per_slice = np.array([step @ u / (u @ u), step @ v / (v @ v)])  # in voxels
+    upright = step - per_slice[0] * u - per_slice[1] * v
+    n = data.shape[2]
+    low = np.floor(np.minimum(0, per_slice * (n - 1))).astype(int)
+    grown = np.ceil(np.maximum(0, per_slice * (n - 1))).astype(int) - low
+    fill = float(data.min())
+    padded = np.pad(data, [(0, int(grown[0])), (0, int(grown[1])), (0, 0)], constant_values=fill)
+    result = np.empty_like(padded)
+    for k in range(n):
+        result[:, :, k] = ndimage.shift(padded[:, :, k], k * per_slice - low, order=1, cval=fill)
+    straight = affine.copy()
+    straight[:3, 2] = upright
+    straight[:3, 3] += low[0] * u + low[1] * v
+    return result, straight
 
 
 def picture_to_ras(picture: NDArray[np.generic], spacing_mm: tuple[float, float] = (1.0, 1.0)) -> tuple[Array, Affine]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ from core.progress import Progress
 from core.readers.decoder import Decoder
 from core.readers.files import Source
 from core.readers.item import MAX_FRAMES, Item
-from core.readers.naming import is_label_name
+from core.readers.naming import is_label_name, known_modality
 from core.readers.pairing import Place, pair_up
 from core.readers.series import arrange
 from core.readers.values import explain
@@ -89,41 +90,64 @@ def failed(n: int, source: Source, error: UserError) -> Row:
 
 def _series_rows(found: list[Found], sources: Sequence[Source]) -> list[Row]:
     rows = []
+    taken: Counter[tuple[str, str]] = Counter()
     for series in arrange(found):
-        first = series.members[0]
-        item = series.item
+        item = _told_by_folder(series.item, sources[series.members[0][0]])
+        if item.fate == "accepted":
+            taken[item.patient, item.modality] += 1
+            if taken[item.patient, item.modality] > 1:
+                name = f"{item.modality}-{taken[item.patient, item.modality]}"
+                item = replace(item, modality=name, warnings=(*item.warnings, "SAME-NAME"))
+        members = tuple(sorted({n for n, _ in series.members}))
         proposal = Proposal(
-            "", _series_label(sources, series.members), len({n for n, _ in series.members}),
-            f"case-{item.patient}" if item.patient else "", item.modality, item.shape,
+            "", _series_label(sources, members), len(members), f"case-{item.patient}", item.modality, item.shape,
             item.spacing_mm, item.orientation, item.unit, *_fate(item), include=item.fate == "accepted",
         )  # fmt: skip
-        parts = series.parts if item.fate == "accepted" else ()
-        members = tuple(sorted({n for n, _ in series.members}))
-        rows.append(Row(proposal, members or (first[0],), parts, proposal.case))
+        parts = tuple((n, replace(part, warnings=item.warnings, unit=item.unit)) for n, part in series.parts)
+        rows.append(Row(proposal, members, parts if item.fate == "accepted" else (), proposal.case))
     return rows
 
 
-def _series_label(sources: Sequence[Source], members: Sequence[Found]) -> str:
-    first = sources[members[0][0]]
-    if len({n for n, _ in members}) == 1:
+def _told_by_folder(item: Item, source: Source) -> Item:
+    """An MR series whose header does not say its weighting, in a folder whose name does."""
+    told = known_modality(source.parts[-2]) if len(source.parts) > 1 else ""
+    return replace(item, modality=told) if item.modality == "MR" and told else item
+
+
+def _series_label(sources: Sequence[Source], members: Sequence[int]) -> str:
+    first = sources[members[0]]
+    if len(members) == 1:
         return first.label
     return clean_label(first.parts[-2]) if len(first.parts) > 1 else first.label
 
 
 def _named_rows(found: list[Found], sources: Sequence[Source], layout: str, case_id: CaseId) -> list[Row]:
-    pairs = pair_up([Place(sources[n].parts, item.name) for n, item in found])
-    rows = []
-    for (n, item), pair in zip(found, pairs, strict=True):
-        item = _as_images(item) if layout == "images" and item.reader == "array" else item
-        label = sources[n].label + (f" [{item.name}]" if item.name else "")
+    """Images without a series: cases and modalities by the names of files and folders."""
+    good = [(n, item) for n, item in found if item.fate == "accepted"]
+    pairs = pair_up([Place(sources[n].parts, item.name) for n, item in good])
+    rows = [Row(_left_out(item, sources[n]), (n,)) for n, item in found if item.fate != "accepted"]
+    for (n, item), pair in zip(good, pairs, strict=True):
+        if layout == "images" and item.reader == "array":
+            item = _as_images(item)
+        if item.fate != "accepted":
+            rows.append(Row(_left_out(item, sources[n]), (n,)))
+            continue
         unit = LABEL_UNIT if is_label_name(pair.modality) else item.unit
         proposal = Proposal(
-            "", clean_label(label), 1, clean_label(pair.case), pair.modality, item.shape, item.spacing_mm,
-            item.orientation, unit, *_fate(item), include=item.fate == "accepted",
+            "", _label(item, sources[n]), 1, clean_label(pair.case), pair.modality, item.shape, item.spacing_mm,
+            item.orientation, unit, *_fate(item),
         )  # fmt: skip
-        parts = ((n, item),) if item.fate == "accepted" else ()
-        rows.append(Row(proposal, (n,), parts, case_id(pair.case)))
+        rows.append(Row(proposal, (n,), ((n, item),), case_id(pair.case)))
     return rows
+
+
+def _label(item: Item, source: Source) -> str:
+    return clean_label(f"{source.label} [{item.name}]") if item.name else source.label
+
+
+def _left_out(item: Item, source: Source) -> Proposal:
+    proposal = Proposal("", _label(item, source), 1, shape=item.shape, include=False)
+    return replace(proposal, fate=item.fate, code=item.code, message=item.message)
 
 
 def _as_images(item: Item) -> Item:

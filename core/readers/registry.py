@@ -7,11 +7,12 @@ from pathlib import Path
 
 from core.deidentify import Pseudonym
 from core.errors import RefusedError, UnreadableImageError
-from core.readers import array, nifti, picture
+from core.readers import array, dicom, nifti, picture
 from core.readers.item import Item, Reader
 
 READERS: dict[str, Reader] = {  # to add one: a module with matches, scan and read, listed here
     "nifti": nifti,
+    "dicom": dicom,
     "array": array,
     "picture": picture,
 }

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from core.readers.item import Item
+import numpy as np
+from numpy.typing import NDArray
 
-Found = tuple[int, Item]
+from core.errors import UnreadableImageError
+from core.readers.geometry import lps_to_ras, orientation
+from core.readers.item import Item, check_size
+
+Found = tuple[int, Item]  # index of the file, what is in it
+
+SPACING_TOLERANCE_MM, SPACING_TOLERANCE = 0.01, 0.01  # the larger of the two: absolute, share of the spacing
+DRIFT_VOXELS = 0.1  # how far slices may wander within their plane, over the whole stack
 
 
 @dataclass(frozen=True)
@@ -26,4 +35,148 @@ class Series:
 
 
 def arrange(found: Sequence[Found]) -> list[Series]:
-    return []
+    """Sort slices into volumes: by patient and series, then by what makes several volumes of one series."""
+    groups: dict[tuple[str, str, str], list[Found]] = defaultdict(list)
+    for one in found:
+        groups[one[1].series, one[1].fate, one[1].code].append(one)
+    result: list[Series] = []
+    for group in groups.values():
+        result += _volumes(group) if group[0][1].fate == "accepted" else [Series(tuple(group), (), group[0][1])]
+    return result
+
+
+def _volumes(group: list[Found]) -> list[Series]:
+    unique, copies = _without_copies(group)
+    result = []
+    if copies:
+        item = replace(
+            copies[0][1], fate="ignored", code="DUPLICATE-FILE", message="The same slice again; one is used."
+        )
+        result.append(Series(tuple(copies), (), item))
+    whole = _volume(unique)
+    stacks: dict[str, list[Found]] = defaultdict(list)
+    for one in unique:
+        stacks[one[1].stack].append(one)
+    if whole.item.fate == "accepted" or len(stacks) == 1:
+        return [whole, *result]
+    return [*(_volume(stack) for stack in stacks.values()), *result]
+
+
+def _without_copies(group: list[Found]) -> tuple[list[Found], list[Found]]:
+    seen: set[tuple[object, ...]] = set()
+    unique: list[Found] = []
+    copies: list[Found] = []
+    for one in group:
+        item = one[1]
+        key = (item.instance, item.part, item.position, item.stack)
+        (copies if key in seen else unique).append(one)
+        seen.add(key)
+    return unique, copies
+
+
+def _volume(slices: list[Found]) -> Series:
+    """One volume, or the reason why these slices make none."""
+    items = [item for _, item in slices]
+    try:
+        order, warnings = _order(items)
+        parts = tuple(slices[n] for n in order)
+        item = _whole([part for _, part in parts], warnings)
+        check_size(item.shape, 4, "DICOM-SIZE")
+    except UnreadableImageError as error:
+        item = replace(
+            items[0], shape=(*items[0].shape, len(items)), fate="rejected", code=error.code, message=str(error)
+        )
+        return Series(tuple(slices), (), item)
+    return Series(tuple(slices), parts, item)
+
+
+def _whole(items: list[Item], warnings: Sequence[str]) -> Item:
+    first = items[0]
+    every = dict.fromkeys(code for item in items for code in item.warnings)
+    step_mm = first.spacing_mm[2] or 1.0
+    if len(items) > 1:
+        step_mm = float(np.linalg.norm(np.subtract(items[-1].position, first.position))) / (len(items) - 1)
+    turn = ""
+    if first.axes:
+        affine = np.eye(4)
+        affine[:3, :3] = np.column_stack([first.axes[:3], first.axes[3:], np.cross(first.axes[:3], first.axes[3:])])
+        turn = orientation(lps_to_ras(affine))
+    return replace(
+        first,
+        shape=(*first.shape, len(items)),
+        spacing_mm=(*first.spacing_mm[:2], step_mm),
+        orientation=turn,
+        unit=first.unit if len({item.unit for item in items}) == 1 else "a.u.",
+        warnings=(*every, *warnings),
+    )
+
+
+def _order(items: Sequence[Item]) -> tuple[list[int], list[str]]:
+    """The slices' order along their normal, and what is doubtful.
+
+    Raises:
+        UnreadableImageError: They do not make a volume: mixed, double, with gaps, unevenly spaced, without a place.
+    """
+    if len(items) == 1 and not items[0].position:
+        return [0], ["ONE-SLICE", "NO-ORIENTATION"]
+    if not all(item.position for item in items):
+        raise UnreadableImageError(
+            "The slices do not say where they lie, so they cannot be stacked.", "DICOM-NO-POSITION"
+        )
+    _check_alike(items)
+    across, down = _axes(items[0])
+    if len(items) == 1:
+        return [0], ["ONE-SLICE"]
+    positions = np.array([item.position for item in items])
+    heights = positions @ np.cross(across, down)
+    order = np.argsort(heights, kind="stable")
+    _check_steps(np.diff(heights[order]))
+    return [int(n) for n in order], _drift(positions[order], (across, down), items[0].spacing_mm)
+
+
+def _check_alike(items: Sequence[Item]) -> None:
+    first = items[0]
+    for item in items:
+        alike = item.shape == first.shape and item.frame == first.frame
+        alike = alike and np.allclose(item.axes, first.axes, atol=1e-3)
+        if not alike or not np.allclose(item.spacing_mm[:2], first.spacing_mm[:2], rtol=1e-3):
+            raise UnreadableImageError(
+                "The slices of this series differ in orientation, size or place of reference; export the parts apart.",
+                "DICOM-MIXED",
+            )
+
+
+def _axes(item: Item) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    across, down = np.asarray(item.axes[:3]), np.asarray(item.axes[3:])
+    lengths = np.linalg.norm(across), np.linalg.norm(down)
+    if not np.allclose(lengths, 1, atol=0.01) or abs(across @ down) > 0.01:
+        raise UnreadableImageError("The slices' orientation in the header is impossible.", "DICOM-ORIENTATION")
+    return across, down
+
+
+def _check_steps(steps: NDArray[np.float64]) -> None:
+    """Even distances between neighbours."""
+    typical = float(np.median(steps))
+    if steps.min() < SPACING_TOLERANCE_MM:
+        raise UnreadableImageError(
+            "Several slices lie at the same place: slices are double, or the series holds several volumes. "
+            "Export one volume.",
+            "DICOM-DUPLICATES",
+        )
+    tolerance = max(SPACING_TOLERANCE_MM, SPACING_TOLERANCE * typical)
+    if np.abs(steps - typical).max() <= tolerance:
+        return
+    if steps.max() > 1.5 * typical:
+        raise UnreadableImageError("Slices are missing: there is a gap in the series. Export all of it.", "DICOM-GAP")
+    raise UnreadableImageError("The distance between slices is not the same everywhere.", "DICOM-SPACING")
+
+
+def _drift(
+    positions: NDArray[np.float64], axes: tuple[NDArray[np.float64], NDArray[np.float64]], spacing: tuple[float, ...]
+) -> list[str]:
+    """Whether the slices lie above each other, or evenly beside (a tilted gantry)."""
+    in_plane = np.column_stack([(positions - positions[0]) @ axes[n] / spacing[n] for n in (0, 1)])  # voxels
+    even = np.linspace(0, 1, len(positions))[:, None] * in_plane[-1]
+    if np.abs(in_plane - even).max() > DRIFT_VOXELS:
+        raise UnreadableImageError("The slices do not lie on one straight line.", "DICOM-POSITIONS")
+    return ["GANTRY-TILT"] if np.abs(in_plane[-1]).max() > DRIFT_VOXELS else []

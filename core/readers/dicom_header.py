@@ -1,0 +1,217 @@
+"""What is read of a DICOM header: a short list of tags, for geometry, meaning and privacy. Nothing else is kept."""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+import zlib
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pydicom
+from pydicom import uid
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
+
+from core.errors import RefusedError, UnreadableImageError
+
+KINDS: dict[str, str] = {  # SOP class -> kind; anything else is refused or has no picture
+    uid.CTImageStorage: "CT",
+    uid.EnhancedCTImageStorage: "CT",
+    uid.LegacyConvertedEnhancedCTImageStorage: "CT",
+    uid.MRImageStorage: "MR",
+    uid.EnhancedMRImageStorage: "MR",
+    uid.LegacyConvertedEnhancedMRImageStorage: "MR",
+    uid.PositronEmissionTomographyImageStorage: "PET",
+    uid.EnhancedPETImageStorage: "PET",
+    uid.LegacyConvertedEnhancedPETImageStorage: "PET",
+    uid.NuclearMedicineImageStorage: "NM",
+    uid.XRayAngiographicImageStorage: "XA",
+    uid.UltrasoundImageStorage: "US",
+    uid.UltrasoundMultiFrameImageStorage: "US",
+    uid.UID("1.2.840.10008.5.1.4.1.1.6"): "US",  # retired
+    uid.UID("1.2.840.10008.5.1.4.1.1.3"): "US",  # retired, multi-frame
+    uid.SecondaryCaptureImageStorage: "SC",
+    uid.MultiFrameSingleBitSecondaryCaptureImageStorage: "SC",
+    uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage: "SC",
+    uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage: "SC",
+    uid.MultiFrameTrueColorSecondaryCaptureImageStorage: "SC",
+}
+TAGS = [
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID",
+    "IssuerOfPatientID", "Modality", "ImageType", "BurnedInAnnotation", "SeriesDescription", "ProtocolName",
+    "ContrastBolusAgent", "EchoTime", "EchoNumbers", "DiffusionBValue", "TemporalPositionIdentifier",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "NumberOfFrames",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "SamplesPerPixel",
+    "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "RescaleType",
+    "ModalityLUTSequence", "LossyImageCompression", "Units", "SUVType", "DecayCorrection", "CorrectedImage",
+    "PatientWeight", "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime",
+    "RadiopharmaceuticalInformationSequence",
+]  # fmt: skip
+SIEMENS_B_VALUE = 0x0019100C
+HIGH_B_VALUE = 800.0
+DEFLATED = uid.DeflatedExplicitVRLittleEndian.encode() + b"\0"
+PLAIN = {  # (implicit, little endian) -> transfer syntax
+    (True, True): uid.ImplicitVRLittleEndian,
+    (False, True): uid.ExplicitVRLittleEndian,
+    (False, False): uid.ExplicitVRBigEndian,
+}
+MAX_INFLATED = 128 * 1024**2
+MAPS = frozenset({"ADC", "TRACEW", "TRACE", "EADC", "FA", "CALC_BVALUE", "ISOTROPIC"})  # the scanner's own computations
+TRUNCATED = "The DICOM file ends too early: it is cut off. Export it again."
+_CONTRAST = re.compile(r"(?<![a-z])(gd|gad|ce|post|km|contrast|\+c)(?![a-z])")
+_WORDS: tuple[tuple[str, str], ...] = (  # in a series' description, first match wins
+    (r"flair|dark.?fluid|tirm", "FLAIR"),
+    (r"(?<![a-z])adc(?![a-z])|_adc", "ADC"),
+    (r"calc_?bval|(?<![a-z])hbv", "HBV"),
+    (r"(?<![a-z])(dwi|diff|trace|tracew)(?![a-z])", "DWI"),
+    (r"(?<![a-z])swi", "SWI"),
+    (r"t2(\*|.?star)", "T2STAR"),
+    (r"(?<![a-z0-9])t2(?![0-9])", "T2W"),
+    (r"(?<![a-z0-9])t1(?![0-9])|mprage|vibe|spgr", "T1"),
+    (r"(?<![a-z])pd(w|_|\b)", "PD"),
+)
+
+
+def open_dicom(path: Path, pixels: bool) -> Dataset:
+    """The whitelisted tags of a file, with its pixel data where asked for.
+
+    Raises:
+        UnreadableImageError: Damaged, or cut off.
+        RefusedError: A deflated file swells beyond the limit.
+    """
+    tags: list[Any] = [*TAGS, SIEMENS_B_VALUE, *(["PixelData"] if pixels else [])]
+    with path.open("rb") as stream:
+        content: BinaryIO = stream
+        if DEFLATED in stream.read(4096):
+            content = _inflated(stream)
+        content.seek(0)
+        try:
+            dataset = pydicom.dcmread(content, force=True, stop_before_pixels=not pixels, specific_tags=tags)
+            if "TransferSyntaxUID" not in dataset.file_meta:
+                is_implicit, is_little = dataset.original_encoding
+                dataset.file_meta.TransferSyntaxUID = PLAIN[bool(is_implicit), bool(is_little)]
+            return dataset
+        except (EOFError, OSError, InvalidDicomError) as error:
+            raise UnreadableImageError(TRUNCATED, "DICOM-TRUNCATED") from error
+
+
+def _inflated(stream: BinaryIO) -> BinaryIO:
+    """A deflated file as a plain one; what it swells to is counted."""
+    stream.seek(_end_of_meta(stream))
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        content = inflater.decompress(stream.read(), MAX_INFLATED)
+    except zlib.error as error:
+        raise UnreadableImageError("The deflated DICOM file is damaged. Export it again.", "DICOM-DAMAGED") from error
+    if inflater.unconsumed_tail:
+        raise RefusedError("The deflated file swells beyond 128 MB; it looks like a trap.", "DICOM-BOMB")
+    if not inflater.eof:
+        raise UnreadableImageError(TRUNCATED, "DICOM-TRUNCATED")
+    plain = uid.ExplicitVRLittleEndian.encode() + b"\0"
+    start = bytes(128) + b"DICM" + struct.pack("<HH2sH", 2, 0x10, b"UI", len(plain)) + plain
+    return BytesIO(start + content)
+
+
+def _end_of_meta(stream: BinaryIO) -> int:
+    """Where the file meta group (always explicit, little endian) ends."""
+    place = 132
+    while True:
+        stream.seek(place)
+        head = stream.read(12)
+        if len(head) < 8 or head[:2] != b"\x02\x00":
+            return place
+        long = head[4:6] in (b"OB", b"OW", b"UN", b"UT", b"SQ")
+        place += 12 + int(struct.unpack("<I", head[8:12])[0]) if long else 8 + int(struct.unpack("<H", head[6:8])[0])
+
+
+def number(dataset: Dataset, tag: str) -> float | None:
+    """A tag's first value as a finite number; None where it is absent, empty or no number."""
+    values = numbers(dataset, tag)
+    return values[0] if values else None
+
+
+def numbers(dataset: Dataset, tag: str) -> tuple[float, ...]:
+    """All values of a tag as finite numbers; () where one of them is none."""
+    value = dataset.get(tag)
+    if value is None or value == "":
+        return ()
+    try:
+        found = tuple(float(v) for v in (value if isinstance(value, MultiValue | list | tuple) else [value]))
+    except (TypeError, ValueError):
+        return ()
+    return found if all(math.isfinite(v) for v in found) else ()
+
+
+def text(dataset: Dataset, tag: str) -> str:
+    """A tag as text, for comparison within this process only."""
+    value = dataset.get(tag)
+    return "" if value is None else str(value).strip()
+
+
+def image_type(dataset: Dataset) -> tuple[str, ...]:
+    """ImageType's values in capitals."""
+    value = dataset.get("ImageType")
+    if value is None:
+        return ()
+    values = value if isinstance(value, MultiValue | list | tuple) else [value]
+    return tuple(str(v).strip().upper() for v in values)
+
+
+def modality_name(dataset: Dataset, kind: str) -> str:
+    """The modality by a fixed vocabulary: of the SOP class, the image type, or the words of the description."""
+    if kind != "MR":
+        return kind
+    types = image_type(dataset)
+    if "ADC" in types:
+        return "ADC"
+    description = f"{text(dataset, 'SeriesDescription')} {text(dataset, 'ProtocolName')}".lower()
+    first = text(dataset, "SeriesDescription").lower() or description
+    found = _by_words(first) or _by_words(description)
+    if found in ("DWI", "") and any(map_name in types for map_name in ("TRACEW", "TRACE", "CALC_BVALUE")):
+        found = "DWI"
+    if found == "DWI" and (b_value(dataset) or 0) >= HIGH_B_VALUE and "DERIVED" in types:
+        return "HBV"
+    if found == "T1" and (text(dataset, "ContrastBolusAgent") or _CONTRAST.search(first)):
+        return "T1POST"
+    return found or "MR"
+
+
+def _by_words(description: str) -> str:
+    return next((name for pattern, name in _WORDS if re.search(pattern, description)), "")
+
+
+def b_value(dataset: Dataset) -> float | None:
+    """The diffusion weighting in s/mm2, by the standard tag or Siemens'."""
+    standard = number(dataset, "DiffusionBValue")
+    if standard is not None or SIEMENS_B_VALUE not in dataset:
+        return standard
+    value = dataset[SIEMENS_B_VALUE].value
+    try:
+        return float(value.decode().strip("\0 ") if isinstance(value, bytes) else value)
+    except (TypeError, ValueError):
+        return None
+
+
+def privacy_fate(dataset: Dataset, kind: str) -> tuple[str, tuple[str, ...]]:
+    """Whether text may be burned into the pixels.
+
+    Returns:
+        "quarantined" or "accepted"; and warnings: DERIVED-MAP asks for the automatic check before it is let in.
+    """
+    if kind in ("US", "SC"):
+        return "quarantined", ()
+    burned = text(dataset, "BurnedInAnnotation").upper()
+    types = image_type(dataset)
+    if burned == "NO":
+        return "accepted", ()
+    if not burned and kind in ("CT", "MR", "PET"):
+        if types[:2] == ("ORIGINAL", "PRIMARY"):
+            return "accepted", ()
+        if kind == "MR" and types[:2] == ("DERIVED", "PRIMARY") and MAPS & set(types):
+            return "accepted", ("DERIVED-MAP",)
+    return "quarantined", ()
