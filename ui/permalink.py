@@ -19,8 +19,8 @@ def adopt(name: str, options: Sequence[str]) -> None:
         _seen()[name] = url
         if url in options:
             st.session_state[name] = url
-    if name in st.session_state and st.session_state[name] not in options:
-        del st.session_state[name]
+    if options and name in st.session_state and st.session_state[name] not in options:
+        st.session_state[name] = options[0]  # set, not deleted: else the browser goes on showing the old one
 
 
 def adopt_many(name: str, options: Sequence[str]) -> bool:
