@@ -92,7 +92,8 @@ def import_report(job: Job, is_open: bool) -> None:
     files = (job.result or {}).get("files", [])
     counts = Counter(row["fate"] for row in files)
     said = ", ".join(f"{words.lower()} {counts[fate]}" for fate, words in FATES.items() if counts[fate])
-    with st.expander(f"Last import: {said or 'no files'}", expanded=is_open, icon=":material/receipt_long:"):
+    has_news = is_open and any(counts[fate] for fate in FATE_HELP)
+    with st.expander(f"Last import: {said or 'no files'}", expanded=has_news, icon=":material/receipt_long:"):
         for fate, sentence in FATE_HELP.items():
             if counts[fate]:
                 st.caption(f"**{FATES[fate]}** ({counts[fate]}): {sentence}")

@@ -15,11 +15,11 @@ NOTES = WARNINGS | {  # what preparing may add
 THERE, NOTED, ABSENT = "\N{BLACK CIRCLE}", "\N{BLACK UP-POINTING TRIANGLE}", ""  # in a table of cases
 TIMES = " \N{MULTIPLICATION SIGN} "
 FATES = {  # in the order in which a report lists them
-    "accepted": "Imported",
-    "warned": "Imported with a note",
     "quarantined": "Held back",
     "rejected": "Refused",
+    "warned": "Imported with a note",
     "ignored": "Left out",
+    "accepted": "Imported",
 }
 FATE_HELP = {
     "quarantined": "May show a patient's name in the picture itself, so it was not stored.",
