@@ -144,10 +144,12 @@ def _ask(q: Question) -> Any:
 
 def _ask_one_of(q: Question, options: Sequence[Any]) -> Any:
     index = list(options).index(q.value) if q.value in options else 0
-    if len(options) <= 3 and sum(len(str(option)) for option in options) < 24:
+    if len(options) <= 3 and all(options) and sum(len(str(option)) for option in options) < 24:
         chosen = st.segmented_control(q.label, options, default=options[index], help=q.help, key=q.key, required=True)
         return options[index] if chosen is None else chosen
-    return st.selectbox(q.label, options, index=index, help=q.help, key=q.key)
+    return st.selectbox(
+        q.label, options, index=index, format_func=lambda o: str(o) or "Automatic", help=q.help, key=q.key
+    )
 
 
 def _ask_int(q: Question) -> int:
