@@ -128,7 +128,7 @@ def calcification(head: Head) -> Field:
     for place in sites[int(rng.integers(len(sites)))]:
         centre = (np.asarray(place) + rng.normal(0, 1, 3)).reshape(3, 1, 1, 1)
         distance2 = ((head.source_mm - centre.astype(np.float32)) ** 2).sum(axis=0)
-        extent = np.maximum(extent, np.exp(-distance2 / (2 * rng.uniform(2.0, 3.2) ** 2)))
+        extent = np.maximum(extent, np.exp(-distance2 / (2 * rng.uniform(1.4, 2.3) ** 2)))
     return extent.astype(np.float32)
 
 

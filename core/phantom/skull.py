@@ -72,7 +72,7 @@ def _intracranial(canvas: Canvas, brain: Field, source: Field, envelope: Field, 
     for name, part in zip(("csf", "grey", "white"), brain, strict=True):
         canvas.tissue[TISSUES.index(name)] += inside * part
     x, _, z = source
-    falx = np.exp(-((x / 1.1) ** 2)) * soft(-(envelope + 30.0), 5.0) * (z > 2) * brain[0]
+    falx = np.exp(-((x / 1.1) ** 2)) * soft(-(envelope + 30.0), 5.0) * soft(4.0 - z, 6.0) * brain[0]
     canvas.lay("dura", (0.7 * falx * inside).clip(0, 1).astype(np.float32))
 
 

@@ -17,14 +17,14 @@ DEPTH_MM, HALF_WIDTH, HALF_SWEEP = 92.0, 0.74, 0.66  # radians, seen from the ap
 FOOTPRINT_MM = 14.0  # the apex lies this far behind the probe's face
 SCATTER = {
     "air": 0.0, "csf": 0.006, "grey": 0.09, "white": 0.15, "cortical": 0.8, "marrow": 0.5,
-    "fat": 0.3, "muscle": 0.2, "skin": 0.3, "dura": 0.8,
+    "fat": 0.3, "muscle": 0.2, "skin": 0.3, "dura": 1.6,
 }  # fmt: skip
 IMPEDANCE = {
     "air": 0.0, "csf": 1.52, "grey": 1.60, "white": 1.63, "cortical": 6.0, "marrow": 3.0,
     "fat": 1.38, "muscle": 1.68, "skin": 1.7, "dura": 1.75,
 }  # fmt: skip
 LOSS_DB_PER_MM = {"csf": 0.01, "grey": 0.28, "white": 0.36}
-RANGE_DB = 52.0
+RANGE_DB = 48.0
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _beams(head: Head, probe: Probe) -> Field:
     edges = sum(np.gradient(impedance, axis=axis) ** 2 * w for axis, w in ((0, 1.0), (1, 0.35), (2, 0.35)))
     loss = np.cumsum(sampled(mixed(LOSS_DB_PER_MM)), axis=0)
     compensated = 10 ** ((-loss + 0.22 * (r - FOOTPRINT_MM)) / 20)
-    return _compressed(head, (scatter + 0.45 * folds**2 + 12.0 * np.sqrt(edges)) * compensated, r)
+    return _compressed(head, (scatter + 0.8 * folds + 12.0 * np.sqrt(edges)) * compensated, r)
 
 
 def _compressed(head: Head, amplitude: Field, radius: NDArray[np.float64]) -> Field:
