@@ -13,6 +13,7 @@ from ui.style import modality_colour
 
 BINS = 128
 MAX_VALUES = 400_000  # a sample of this size draws the same curve
+MAX_STEPS, MAX_STEPS_LOOKED_AT = 2048, 100_000
 BACKGROUND_SHARE = 0.1
 Histogram = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -30,8 +31,19 @@ def histogram_of(data: NDArray[np.float32], low: float | None = None, high: floa
     limits = np.percentile(values, [0.1, 99.9]) if low is None or high is None else np.array([low, high])
     if limits[1] <= limits[0]:
         limits = limits + np.array([-0.5, 0.5])
-    counts, edges = np.histogram(values, BINS, range=(float(limits[0]), float(limits[1])))
+    edges = _edges(values[(values >= limits[0]) & (values <= limits[1])], float(limits[0]), float(limits[1]))
+    counts, edges = np.histogram(values, edges)
     return (edges[:-1] + edges[1:]) / 2, counts / max(1, values.size)
+
+
+def _edges(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.float64]:
+    """Even bins; where values come in steps (whole numbers), an equal number of steps in each bin: no comb."""
+    steps = np.unique(values[:MAX_STEPS_LOOKED_AT]).astype(np.float64)
+    if not 2 <= steps.size <= MAX_STEPS:
+        return np.linspace(low, high, BINS + 1)
+    width = np.median(np.diff(steps)) * np.ceil(steps.size / BINS)
+    n = max(1, int(np.ceil((steps[-1] - steps[0]) / width + 1e-6)))
+    return steps[0] - np.median(np.diff(steps)) / 2 + width * np.arange(n + 1)
 
 
 def histogram_chart(series: Mapping[str, Histogram], unit: str, key: str, height: int = 240) -> None:

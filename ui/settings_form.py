@@ -17,7 +17,19 @@ from pydantic_core import PydanticUndefined
 
 from core.config import Settings
 
-SPOKEN = {"lr": "Learning rate", "n_folds": "Number of folds", "n_layers": "Layers"}  # where the name is no word
+SPOKEN = {  # where the name is no word
+    "lr": "Learning rate",
+    "n_folds": "Number of folds",
+    "n_layers": "Layers",
+    "spacing_mm": "Voxel size (mm)",
+    "low": "Low percentile",
+    "high": "High percentile",
+    "ct_low": "CT: 0 at (HU)",
+    "ct_high": "CT: 1 at (HU)",
+    "suv_high": "PET: 1 at (SUV)",
+    "max_minutes": "Time limit (minutes)",
+    "preview_every": "Steps between previews",
+}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,105 @@
+"""A dataset: its grid, its cases, what was left out and why, one case's slices with the mask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from core.dataset import PHYSICAL_UNITS, Dataset
+from core.render import Look, Window, default_colours, webp
+from core.runs import list_runs
+from ui.confirm import confirm_button
+from ui.outline import draw_outlined
+from ui.pickers import case_picker
+from ui.state import workspace
+from ui.style import modality_chip, simulated_badge
+from ui.words import ABSENT, NOTED, THERE, code_words, count_words, size_words, spacing_words
+
+COLUMNS = 6
+PANE_HEIGHT_PX = 260
+
+
+def dataset_summary(dataset: Dataset) -> None:
+    """Size, grid, provenance."""
+    index = dataset.index
+    with st.container(horizontal=True, vertical_alignment="center"):
+        n_modalities = count_words(len(dataset.modalities), "modality", "modalities")
+        st.markdown(f"{count_words(len(dataset.case_ids), 'case')} · {n_modalities}", width="content")
+        if dataset.is_simulated:
+            simulated_badge()
+    units = {m: dataset.unit(m) for m in dataset.modalities if dataset.unit(m) in PHYSICAL_UNITS}
+    lines = [
+        f"Grid: {size_words(dataset.shape)} voxels of {spacing_words(dataset.spacing_mm)}",
+        f"Made from cohort {index['cohort']}",
+        f"Fingerprint: `{dataset.fingerprint[:12]}`",
+    ]
+    lines += [f"Errors are told in: {', '.join(f'{m} {unit}' for m, unit in units.items())}"] if units else []
+    st.caption("  \n".join(lines), help="The fingerprint is equal only where every number of the dataset is equal.")
+
+
+def left_out(dataset: Dataset) -> None:
+    """The cases that could not be prepared, each with its reason."""
+    reasons: Mapping[str, str] = dataset.index["recipe"].get("left_out", {})
+    if reasons:
+        said = "  \n".join(f"- {case_id}: {reason}" for case_id, reason in reasons.items())
+        st.warning(f"{count_words(len(reasons), 'case')} left out:  \n{said}")
+
+
+def dataset_matrix(dataset: Dataset) -> None:
+    """Cases by modalities."""
+    rows = [_row(dataset.record(case_id), dataset.modalities) for case_id in dataset.case_ids]
+    frame = pd.DataFrame(rows)
+    height = min(38 + 35 * len(frame), 360)
+    st.dataframe(frame, hide_index=True, width="stretch", height=height, alt="Which case has which modality")
+    st.caption(f"{THERE} there · {NOTED} there, with a note · blank: not acquired")
+
+
+def _row(record: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, str]:
+    warnings = record["warnings"]
+    marks = {m: ABSENT if m not in record["modalities"] else NOTED if warnings.get(m) else THERE for m in modalities}
+    notes: dict[str, list[str]] = {}
+    for modality, codes in warnings.items():
+        for code in codes:
+            notes.setdefault(code, []).append(modality)
+    return {
+        "Case": record["id"],
+        **marks,
+        "Notes": " ".join(f"{', '.join(m)}: {code_words(c)}" for c, m in notes.items()),
+    }
+
+
+def dataset_slices(dataset: Dataset) -> None:
+    """One slice of every modality of one case, with the outline of what is judged."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        case_id = case_picker(dataset.case_ids)
+        tip = "The yellow line is the edge of the mask: what lies inside is learnt from and judged."
+        outlined = st.toggle("Mask outline", value=True, help=tip, key="dataset-outline")
+    if case_id is None:
+        return
+    n = dataset.shape[2]
+    at = st.slider("Slice", 0, n - 1, n // 2, key=f"dataset-slice-{n}", help="From bottom to top") if n > 1 else 0
+    mask = dataset.mask(case_id) if outlined else None
+    present = dataset.record(case_id)["modalities"]
+    for start in range(0, len(present), COLUMNS):
+        row = present[start : start + COLUMNS]
+        for cell, modality in zip(st.columns(max(len(row), 3), gap="small"), row, strict=False):
+            look = Look("axial", True, Window(0, 1), default_colours(modality, dataset.unit(modality)), PANE_HEIGHT_PX)
+            with cell:
+                modality_chip(modality)
+                picture = draw_outlined(dataset.volume(case_id, modality), mask, dataset.spacing_mm, at, look)
+                st.image(webp(picture), alt=f"{modality}, axial slice {at}")
+
+
+def delete_dataset_button(dataset: Dataset) -> None:
+    """Says how many trained runs would lose their data."""
+    n = sum(run.config.dataset == dataset.name for run in list_runs(workspace()))
+    loss = f" {count_words(n, 'run')} made with it cannot be compared or evaluated any more." if n else ""
+    confirm_button(
+        "Delete dataset",
+        f"Dataset {dataset.name} is removed; its cohort stays.{loss}",
+        dataset.delete,
+        key="delete-dataset",
+    )
