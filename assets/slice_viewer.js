@@ -7,6 +7,8 @@ const GAP = 4;
 const BLINK_MS = 600;
 const REPORT_MS = 500;
 const TILE_MM = 14;
+const NOTCH = 80; // pixels that a wheel reports for one notch, at least
+const GLIDE = 30; // pixels on a touch pad for one slice
 const INK = "rgb(222,226,236)";
 const LINE = "rgba(120,190,255,0.75)";
 const viewers = new WeakMap();
@@ -49,8 +51,9 @@ async function contentOf(header, blobs) {
       ? (n) => byKey[pane.subtract[0]].value(n) - byKey[pane.subtract[1]].value(n)
       : (n) => pane.voxels[n] * pane.step + pane.offset;
   }
+  const mask = header.mask ? new Uint8Array(await inflate(part(header.mask))) : null;
   const maps = Object.fromEntries(Object.entries(header.maps).map(([name, at]) => [name, part(at)]));
-  return { ...header, panes, byKey, maps, strides: [nJ * nK, nK, 1] };
+  return { ...header, panes, byKey, maps, mask, strides: [nJ * nK, nK, 1] };
 }
 
 // ----------------------------------------------------------------------------------------------------------- viewer
@@ -89,7 +92,7 @@ class Viewer {
     if (header.id !== this.id) return; // a newer one came meanwhile
     const isSameGrid = this.content && String(this.content.shape) === String(content.shape);
     this.content = content;
-    const start = { ...header.view, mix: 0.5, windows: {}, isLinked: true };
+    const start = { ...header.view, mix: 0.5, windows: {}, isLinked: true, isMasked: true };
     this.view = isSameGrid ? { ...this.view, windows: {} } : start;
     const isThere = (pair) => pair?.every((key) => key in content.byKey);
     this.view.pair = [this.view.pair, header.pair].find(isThere) ?? null;
@@ -217,11 +220,14 @@ class Viewer {
     const [low, high] = this.view.windows[pane.group];
     const gain = 255 / Math.max(high - low, 1e-9);
     const value = pane.value;
+    const mask = pane.is_masked && this.view.isMasked ? this.content.mask : null;
+    const outside = pane.subtract ? 0 : low;
     const start = this.view.position[axis] * strides[axis];
     for (let y = 0, at = 0; y < nY; y++) {
       const row = start + (flipY ? y1 - 1 - y : y0 + y) * strides[rows];
       for (let x = 0; x < nX; x++, at += 4) {
-        const level = (value(row + (flipX ? x1 - 1 - x : x0 + x) * strides[columns]) - low) * gain;
+        const n = row + (flipX ? x1 - 1 - x : x0 + x) * strides[columns];
+        const level = ((mask && !mask[n] ? outside : value(n)) - low) * gain;
         const entry = 3 * (level <= 0 ? 0 : level >= 255 ? 255 : Math.round(level));
         pixels[at] = map[entry];
         pixels[at + 1] = map[entry + 1];
@@ -300,7 +306,9 @@ class Viewer {
     const [left, right, top, bottom] = this.sides(plane).letters;
     write(left, 6, h / 2, "left", "middle", 650);
     write(right, w - (pane.colours === "grey" ? 6 : 26), h / 2, "right", "middle", 650);
-    write(top, w / 2, 5, "center", "top", 650);
+    ctx.font = '600 12.5px "Source Sans", "Source Sans Pro", system-ui, sans-serif';
+    const isLong = 20 + ctx.measureText(this.titleOf(pane)).width > w / 2 - 10;
+    write(top, w / 2, isLong ? 22 : 5, "center", "top", 650);
     write(bottom, w / 2, h - 4, "center", "bottom", 650);
     ctx.fillStyle = pane.colour;
     ctx.fillRect(7, 9, 8, 8);
@@ -381,11 +389,12 @@ class Viewer {
 
   onWheel(event, cell) {
     event.preventDefault();
-    this.rolled = (this.rolled || 0) + (event.deltaMode ? event.deltaY * 40 : event.deltaY);
-    const steps = Math.trunc(this.rolled / 40);
+    if (event.deltaMode || Math.abs(event.deltaY) >= NOTCH) this.rolled = Math.sign(event.deltaY) * GLIDE; // a wheel
+    else this.rolled = (this.rolled || 0) + event.deltaY; // a touch pad
+    const steps = Math.trunc(this.rolled / GLIDE);
     if (!steps) return;
-    this.rolled -= steps * 40;
-    this.scroll(cell.plane, -Math.sign(steps) * Math.min(3, Math.abs(steps)));
+    this.rolled -= steps * GLIDE;
+    this.scroll(cell.plane, -steps);
     this.cursor = this.voxelAt(event, cell);
   }
 
@@ -545,10 +554,11 @@ class Viewer {
     this.presets = presets.length ? this.select("Window", [["", "As opened"], ...presets.map((name) => [name, name])], "", (name) => this.applyPreset(name)) : null;
     if (this.presets) this.bar.append(this.presets);
     this.bar.append(
-      this.toggle("isLinked", "Link windows", "Change the contrast of all images together, or of one alone", false),
-      this.toggle("radiological", "Radiological", "The patient's right is on the left of the picture, as radiologists look at it", true),
+      this.toggle("isLinked", ["Linked", "Unlinked"], "Change the contrast of all images together, or of one alone", false),
+      this.toggle("radiological", ["Radiological", "Neurological"], "Radiological: the patient's right is on the left of the picture, as radiologists look at it", true),
+      ...(this.content.mask ? [this.toggle("isMasked", ["Mask", "No mask"], "Hide what was made outside the voxels that are judged", false)] : []),
       this.action("Reset", "Contrast back to the start (double-click, Esc)", () => this.resetWindows()),
-      this.action("Save PNG", "Save what is shown as a picture", () => this.save()),
+      this.action("PNG", "Save what is shown as a picture", () => this.save()),
     );
     this.markBar();
   }
@@ -580,8 +590,8 @@ class Viewer {
   }
 
   toggle(name, words, tip, isNewLayout) {
-    const button = this.action(words, tip, () => this.set({ [name]: !this.view[name] }, isNewLayout));
-    this.buttons.push([button, () => this.view[name]]);
+    const button = this.action(words[0], tip, () => this.set({ [name]: !this.view[name] }, isNewLayout));
+    this.buttons.push([button, () => this.view[name], words]);
     return button;
   }
 
@@ -611,7 +621,10 @@ class Viewer {
   }
 
   markBar() {
-    for (const [button, isOn] of this.buttons) button.setAttribute("aria-pressed", isOn());
+    for (const [button, isOn, words] of this.buttons) {
+      button.setAttribute("aria-pressed", isOn());
+      if (words) button.textContent = words[isOn() ? 0 : 1];
+    }
     if (this.modeBox) this.modeBox.value = this.view.mode;
     if (this.pairBox) this.pairBox.hidden = this.view.mode === "side";
     if (this.slider) this.slider.hidden = this.view.mode === "blink";

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from core.runs import list_runs
+from core.types import Affine
 from ui.comparison import caveat, metric_row, panes_of, scale_note
 from ui.empty import empty_state
 from ui.errors import guard
 from ui.frame import page_header
 from ui.loaded_run import comparison, loaded_run
 from ui.pickers import case_picker, choose, modality_boxes, run_picker
-from ui.slice_view import Pane, pack, slice_view
+from ui.slice_view import Mask, Pane, pack, slice_view
 from ui.state import State, workspace
 from ui.style import simulated_badge
 
@@ -84,9 +85,9 @@ def download(loaded: LoadedRun, case_id: str, given: tuple[str, ...], target: st
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def packed(key: tuple[str, ...], _panes: list[Pane], _affine: object, note: str) -> bytes:
+def packed(key: tuple[str, ...], _panes: list[Pane], _affine: Affine, _mask: Mask, note: str) -> bytes:
     """`key` says all that the panes depend on."""
-    return pack(_panes, _affine, ("target", "synthesis"), note)
+    return pack(_panes, _affine, ("target", "synthesis"), note, _mask)
 
 
 def page() -> None:
@@ -111,7 +112,8 @@ def page() -> None:
         panes = panes_of(result, loaded.dataset, case_id, target)
         key = (str(place.root), run.id, loaded.dataset.fingerprint, case_id, target, *given)
         affine = loaded.dataset.affine(case_id)
-        slice_view(panes, affine, packed(key, panes, affine, scale_note(result.unit)))
+        payload = packed(key, panes, affine, result.mask, scale_note(result.unit))
+        slice_view(panes, affine, payload, result.mask)
 
 
 page_header("Compare", "Look at what a model made, beside what was really there.")

@@ -43,12 +43,12 @@ def panes_of(result: CompareResult, dataset: Dataset, case_id: str, target: str)
     window = _window(synthesis if truth is None else truth, result.mask, unit, dataset)
     same = {"window": window, "unit": unit, "colours": colours}
     if truth is None:
-        return [*panes, Pane("synthesis", f"{target}, synthesised", target, synthesis, **same)]
+        return [*panes, Pane("synthesis", f"{target}, synthesised", target, synthesis, **same, is_masked=True)]
     difference = synthesis - truth
     return [
         *panes,
         Pane("target", f"{target}, real", target, truth, **same),
-        Pane("synthesis", f"{target}, synthesised", target, synthesis, **same),
+        Pane("synthesis", f"{target}, synthesised", target, synthesis, **same, is_masked=True),
         Pane(
             "difference",
             "Synthesised \u2212 real",
@@ -58,6 +58,7 @@ def panes_of(result: CompareResult, dataset: Dataset, case_id: str, target: str)
             unit,
             "diverging",
             ("synthesis", "target"),
+            is_masked=True,
         ),
     ]
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from core import render
 from core.render import Plane, Window
@@ -23,6 +24,7 @@ from ui.permalink import publish
 from ui.state import State
 from ui.style import ASSETS, modality_colour
 
+Mask = NDArray[np.bool_]
 MARGIN_MM = 6.0
 BACKGROUND = 0.02  # of a pane's range: below is air and noise
 FINE_STEPS, COARSE_STEPS = 65535, 4095  # 12 bits halve the transfer and still tell 1 HU from the next
@@ -45,6 +47,7 @@ class Pane:
         data: (I, J, K) in `unit`.
         unit: "HU", "SUV"; empty where values are on the prepared 0-1 scale.
         minus: (key, key) where this pane is the first minus the second; the browser computes it.
+        is_masked: whether "Inside mask" hides what lies outside; for what a model made.
     """
 
     key: str
@@ -55,18 +58,22 @@ class Pane:
     unit: str = ""
     colours: str = "grey"
     minus: tuple[str, str] | None = None
+    is_masked: bool = False
 
     @property
     def group(self) -> str:
         return self.key if self.minus else self.modality
 
 
-def pack(panes: Sequence[Pane], affine: Affine, pair: tuple[str, str], note: str = "") -> bytes:
+def pack(
+    panes: Sequence[Pane], affine: Affine, pair: tuple[str, str], note: str = "", mask: Mask | None = None
+) -> bytes:
     """All that the browser needs, in one piece: header length, header, gzipped voxels, colour maps. Cache it.
 
     Args:
         pair: keys of the two panes that blend, swipe, checkerboard and blink compare.
         note: stands behind the position, such as what the numbers' scale is.
+        mask: (I, J, K), the voxels that are judged.
     """
     blobs: list[bytes] = []
 
@@ -85,6 +92,7 @@ def pack(panes: Sequence[Pane], affine: Affine, pair: tuple[str, str], note: str
         "planes": _plane_table(),
         "presets": _presets(panes),
         "pair": pair,
+        "mask": None if mask is None else put(gzip.compress(mask.astype(np.uint8).tobytes(), 1, mtime=0)),
         "note": note,
         "name": "_".join(pane.title.replace(" ", "-") for pane in panes[:2]),
     }
@@ -104,11 +112,11 @@ def _opened_at(payload: bytes, view: dict[str, Any]) -> bytes:
 
 
 def field_of_view(panes: Sequence[Pane], affine: Affine) -> list[tuple[int, int]]:
-    """First and last + 1 voxel of each axis that show more than background, with a margin: empty rims cost size."""
+    """First and last + 1 voxel of each axis where a real image shows more than background, with a margin."""
     margin = np.maximum(1, np.rint(MARGIN_MM / np.linalg.norm(affine[:3, :3], axis=0)).astype(int))
     seen = np.zeros(panes[0].data.shape, bool)
     for pane in panes:
-        if not pane.minus:
+        if not pane.is_masked:
             low, high = float(pane.data.min()), float(pane.data.max())
             seen |= pane.data > low + BACKGROUND * (high - low)
     bounds = []
@@ -127,6 +135,7 @@ def _pane_header(pane: Pane, put: Any) -> dict[str, Any]:
         "group": pane.group,
         "colours": pane.colours,
         "colour": modality_colour(pane.modality),
+        "is_masked": pane.is_masked,
         "window": [pane.window.low, pane.window.high],
     }
     if pane.minus:
@@ -180,19 +189,19 @@ def _position(text: str, field: Sequence[tuple[int, int]]) -> list[int]:
     return [max(first, min(int(part), last - 1)) for part, (first, last) in zip(parts, field, strict=True)]
 
 
-def slice_view(panes: Sequence[Pane], affine: Affine, payload: bytes, key: str = State.VIEWER) -> None:
-    """Draw the viewer, or the simple view where that is switched on. `payload` is what `pack` made of the panes."""
+def slice_view(panes: Sequence[Pane], affine: Affine, payload: bytes, mask: Mask | None = None) -> None:
+    """Draw the viewer, or the simple view where that is switched on. `payload` is what `pack` made of the same."""
     if st.session_state.get(State.SIMPLE_VIEW):
-        _simple_view(panes, affine)
+        _simple_view(panes, affine, mask)
     else:
-        _fluid_view(_opened_at(payload, _start_view(payload)), key)
+        _fluid_view(_opened_at(payload, _start_view(payload)))
     st.toggle("Simple view", key=State.SIMPLE_VIEW, help="Plain pictures and sliders, for slow or old browsers.")
 
 
 @st.fragment
-def _fluid_view(payload: bytes, key: str) -> None:
+def _fluid_view(payload: bytes) -> None:
     """A fragment: when the browser tells where it looks, only the link is written."""
-    state = _mount(key=key, data=payload, on_view_change=_nothing)
+    state = _mount(key=State.VIEWER, data=payload, on_view_change=_nothing)
     view = state.get("view")
     if isinstance(view, dict):
         publish(State.PLANE, str(view.get("plane", "all")))
@@ -205,7 +214,7 @@ def _nothing() -> None:
 
 
 @st.fragment
-def _simple_view(panes: Sequence[Pane], affine: Affine) -> None:
+def _simple_view(panes: Sequence[Pane], affine: Affine, mask: Mask | None) -> None:
     shape = panes[0].data.shape
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     left, middle, right = st.columns([2, 3, 2], vertical_alignment="bottom")
@@ -222,7 +231,13 @@ def _simple_view(panes: Sequence[Pane], affine: Affine) -> None:
         )
     for cell, pane in zip(st.columns(len(panes)), panes, strict=True):
         look = render.Look(plane, radiological, pane.window, pane.colours, height_px=420)
-        picture = render.draw_slice(pane.data, tuple(spacing), index, look)
-        unit = pane.unit or "0 to 1 scale"
-        words = f"{pane.title}, {pane.window.low:.3g} to {pane.window.high:.3g} {unit}"
+        picture = render.draw_slice(_shown(pane, mask), tuple(spacing), index, look)
+        words = f"{pane.title}: {pane.window.low:.3g} to {pane.window.high:.3g} {pane.unit}"
         cell.image(render.webp(picture), caption=words, width="stretch")
+
+
+def _shown(pane: Pane, mask: Mask | None) -> Array:
+    """The pane's voxels, black outside the mask where it hides."""
+    if mask is None or not pane.is_masked:
+        return pane.data
+    return np.where(mask, pane.data, np.float32(0 if pane.minus else pane.window.low))

@@ -1,0 +1,47 @@
+"""The picture on Home, assets/home.webp: a held-out case of the demo run, MRI -> CT. Needs a workspace with the demo.
+
+python -m scripts.make_home_picture [RUN] [GIVEN] [TARGET]
+"""
+
+import sys
+
+import numpy as np
+
+from core import render
+from core.compare import compare_case
+from core.render import Look, Window
+from core.runs import Run
+from core.showcase import RUN_ID
+from core.synthesis import load_run
+from core.workspace import Workspace, atomic_write
+from ui.comparison import panes_of
+from ui.slice_view import field_of_view
+from ui.style import ASSETS
+
+HEIGHT_PX = 620
+GAP_PX = 10
+
+
+def main(run_id: str = RUN_ID, given: str = "T1", target: str = "CT") -> None:
+    """Draw the four panes side by side through the middle of the head, a little above its centre."""
+    place = Workspace.default()
+    loaded = load_run(place, Run.open(place, run_id))
+    case_id = loaded.split.test[0]
+    result = compare_case(loaded, case_id, [given], target)
+    panes = panes_of(result, loaded.dataset, case_id, target)
+    field = field_of_view(panes, loaded.dataset.affine(case_id))
+    box = tuple(slice(first, last) for first, last in field)
+    index = round(0.52 * (field[2][1] - field[2][0]))
+    pictures = []
+    for pane in panes:
+        window = Window(-100, 500) if pane.unit == "HU" and not pane.minus else pane.window
+        look = Look(window=window, colours=pane.colours, height_px=HEIGHT_PX)
+        hidden = (0 if pane.minus else window.low) if pane.is_masked else pane.data
+        data = np.where(result.mask, pane.data, hidden)
+        pictures += [render.draw_slice(data[box], loaded.dataset.spacing_mm, index, look)]
+        pictures += [np.zeros((HEIGHT_PX, GAP_PX, 3), np.uint8)]
+    atomic_write(ASSETS / "home.webp", render.webp(np.concatenate(pictures[:-1], axis=1)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
