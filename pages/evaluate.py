@@ -3,13 +3,14 @@
 import streamlit as st
 
 from core.metrics import METRICS
-from core.runs import list_runs
+from core.runs import Run, list_runs
 from ui.csv_table import csv_bytes
 from ui.empty import empty_state
 from ui.errors import guard
 from ui.evaluate_view import (
     SHOWN,
     protocol_view,
+    ranked,
     score_table,
     show_cases,
     source_check,
@@ -62,9 +63,9 @@ def choose_pair(table: Table) -> tuple[Pair, list[Pair]]:
     return by_id[choose("Given → made", list(by_id), State.PAIR, lambda key: pair_words(by_id[key]), tip) or ""], pairs
 
 
-def show_run(table: Table, pair: Pair, pairs: list[Pair], metric: str) -> None:
+def show_run(table: Table, pair: Pair, pairs: list[Pair], metric: str, waiting: list[Run]) -> None:
     """One run: all its pairs, its cases, whether it reads its source."""
-    runs = {entry.name: entry for entry in table.runs}
+    runs = {entry.name: entry for entry in ranked(table.runs, pair, metric) or table.runs}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         entry = runs[st.selectbox("Look into", list(runs), key="entry", help="One run in detail.", width=280)]
         views = {"subsets": "Every subset", "source": "Does it read its source?", "protocol": "Protocol"}
@@ -72,6 +73,10 @@ def show_run(table: Table, pair: Pair, pairs: list[Pair], metric: str) -> None:
             "View", list(views), format_func=views.__getitem__, default="subsets", key="view", required=True,
             label_visibility="collapsed",
         )  # fmt: skip
+        st.space("stretch")
+        if waiting:
+            with st.popover(f"{count_words(len(waiting), 'run')} without results", icon=":material/pending:"):
+                offer_evaluation(waiting)
     if view == "protocol":
         protocol_view(table)
     elif view == "source":
@@ -119,12 +124,9 @@ def main() -> None:
         score_table(table, pair, metric)
         for note in table.notes:
             st.caption(note)
-        if waiting:
-            with st.popover(f"{count_words(len(waiting), 'run')} without results", icon=":material/pending:"):
-                offer_evaluation(waiting)
     with right:
         show_cases(table, pair, metric)
-    show_run(table, pair, pairs, metric)
+    show_run(table, pair, pairs, metric, waiting)
 
 
 with guard():

@@ -28,6 +28,9 @@ class State:
     MAP = "map"
     LEVEL = "level"
     COLOUR = "colour"
+    AXES = "axes"
+    LINES = "lines"
+    FOUND_CASES = "cases"
 
     WORKSPACE = "ws"
     SEEN = "_seen_in_url"  # name -> the value this session last wrote to, or took from, the URL
