@@ -1,7 +1,81 @@
-"""Train: train a model on a dataset."""
+"""Train: choose data, model and settings; start a run; watch it."""
 
+import streamlit as st
+
+from core.dataset import list_datasets
+from core.runs import list_runs
 from ui.empty import empty_state
+from ui.errors import guard
 from ui.frame import page_header
+from ui.pickers import dataset_picker, run_picker
+from ui.run_form import device_words, model_choice, run_settings, split_choice, split_table, start_run
+from ui.run_view import is_training, run_table, run_view
+from ui.state import State, workspace
+from ui.style import simulated_badge
+from ui.views import turn_to, view_switch
 
-page_header("Train", "Train a model on a dataset.")
-empty_state("This page is not built yet", "The same is there on the command line: `python -m core --help`.")
+
+def new_run() -> None:
+    """Model on the left, its settings in the middle, split and start on the right."""
+    left, middle, right = st.columns([3, 4, 3], gap="medium")
+    with left:
+        dataset = dataset_picker()
+        if dataset is None:
+            return
+        if dataset.is_simulated:
+            simulated_badge()
+        model = model_choice()
+    with middle, guard():
+        settings = run_settings(dataset, model)
+    with right:
+        choice, split = split_choice(dataset)
+        devices, words = device_words()
+        device = "auto"
+        if len(devices) > 1:
+            device = st.segmented_control("Device", devices, default="auto", required=True, help=words) or "auto"
+        pressed = st.button(
+            "Start training",
+            type="primary",
+            icon=":material/play_arrow:",
+            width="stretch",
+            disabled=split is None,
+            help="The cases cannot be divided; see above." if split is None else None,
+        )
+        st.caption(f"{words} Runs on when you close this tab.")
+        if is_training():
+            st.caption(":material/info: Another training is running; both will be slower.")
+        if split is not None:
+            split_table(split)
+        if pressed:
+            with guard():
+                run = start_run(dataset, model, settings, choice, device)
+                st.session_state[State.RUN] = run.id
+                turn_to(State.TRAIN_VIEW, "runs")
+                st.rerun()
+
+
+def watch() -> None:
+    """All runs on the left, the chosen one on the right."""
+    left, right = st.columns([2, 5], gap="medium")
+    with left:
+        run = run_picker(suits=lambda run: True)
+        run_table(list_runs(workspace()))
+    if run is not None:
+        with right:
+            run_view(run)
+
+
+page_header("Train", "Train a model on a dataset, and watch it learn.")
+with guard():
+    has_runs = bool(list_runs(workspace()))
+    if State.RUN in st.query_params and State.TRAIN_VIEW not in st.session_state:
+        turn_to(State.TRAIN_VIEW, "runs")
+    view = view_switch(State.TRAIN_VIEW, {"new": "New run", "runs": "Runs"}, "runs" if is_training() else "new")
+    if view == "runs" and has_runs:
+        watch()
+    elif view == "runs":
+        empty_state("No run yet", "Choose a dataset and a model under New run, and start a training.")
+    elif list_datasets(workspace()):
+        new_run()
+    else:
+        empty_state("Nothing to train on yet", "Prepare a cohort on the Prepare page first, or open the demo on Data.")

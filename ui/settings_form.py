@@ -20,6 +20,9 @@ from core.config import Settings
 SPOKEN = {  # where the name is no word
     "lr": "Learning rate",
     "n_folds": "Number of folds",
+    "n_subsets": "Random subsets",
+    "latent_dim": "Latent size",
+    "warmup_steps": "Warm-up steps",
     "n_layers": "Layers",
     "spacing_mm": "Voxel size (mm)",
     "low": "Low percentile",

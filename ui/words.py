@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,14 @@ NOTES = WARNINGS | {  # what preparing may add
 }
 THERE, NOTED, ABSENT = "\N{BLACK CIRCLE}", "\N{BLACK UP-POINTING TRIANGLE}", ""  # in a table of cases
 TIMES = " \N{MULTIPLICATION SIGN} "
+STATES = {
+    "queued": "Waiting",
+    "running": "Running",
+    "finished": "Finished",
+    "failed": "Failed",
+    "cancelled": "Stopped",
+    "lost": "Lost",
+}
 FATES = {  # in the order in which a report lists them
     "quarantined": "Held back",
     "rejected": "Refused",
@@ -63,3 +72,12 @@ def notes_of(volumes: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
 def code_words(code: str) -> str:
     """What a warning means; a code that is not known here is shown as it is."""
     return NOTES.get(code, code)
+
+
+def ago_words(moment: float) -> str:
+    """How long ago a time stamp was, roughly."""
+    seconds = max(0.0, time.time() - moment)
+    for length, one in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= length:
+            return f"{count_words(int(seconds // length), one)} ago"
+    return "just now"

@@ -1,0 +1,154 @@
+"""Train: the form of a new run: model, settings, split, device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from core.config import Settings, TrainConfig
+from core.dataset import Dataset, Split
+from core.errors import UserError
+from core.runs import Run
+from ui.settings_form import settings_form
+from ui.state import workspace
+from ui.words import count_words
+
+FIRST_MODEL = "mvae"
+FIRST_FIELDS = ("epochs", "max_minutes", "batch_size", "lr")
+PARTS = {"train": "Learn from", "val": "Watch", "test": "Held out"}
+PART_HELP = "Learn from: the model sees these. Watch: only to follow the training. Held out: only to judge it, later."
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the page needs of a model, so that it need not import torch itself."""
+
+    title: str
+    summary: str
+    Config: type[Settings]
+    train_defaults: Mapping[str, Any]
+    is_baseline: bool
+
+
+@st.cache_resource(show_spinner="Loading the models")
+def model_cards() -> dict[str, ModelCard]:
+    """Every model in the registry, baselines last."""
+    from core.models import MODELS
+
+    cards = {
+        name: ModelCard(kind.title, kind.summary, kind.Config, kind.train_defaults, not kind.can_embed)
+        for name, kind in MODELS.items()
+    }
+    return dict(sorted(cards.items(), key=lambda item: item[1].is_baseline))
+
+
+@st.cache_resource(show_spinner=False)
+def device_words() -> tuple[tuple[str, ...], str]:
+    """(choices, what "auto" will take)."""
+    import torch
+
+    if torch.cuda.is_available():
+        return ("auto", "cuda", "cpu"), f"GPU: {torch.cuda.get_device_name()}"
+    return ("auto",), f"This machine's processor ({count_words(torch.get_num_threads(), 'thread')}); no GPU was found."
+
+
+@dataclass(frozen=True)
+class SplitChoice:
+    """Which cases are held out."""
+
+    seed: int = 0
+    fold: int | None = None
+    n_folds: int | None = None
+
+
+def model_choice() -> str:
+    """A list of models with what each is for."""
+    cards = model_cards()
+    names = list(cards)
+    chosen = st.radio(
+        "Model",
+        names,
+        index=names.index(FIRST_MODEL) if FIRST_MODEL in names else 0,
+        format_func=lambda name: cards[name].title,
+        captions=[cards[name].summary for name in names],
+        key="train-model",
+        help="Baselines are fitted in seconds and tell what a model must beat.",
+    )
+    return str(chosen)
+
+
+def run_settings(dataset: Dataset, model: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of the model and of the training, as filled in."""
+    card = model_cards()[model]
+    modalities = dataset.modalities
+    if card.is_baseline:
+        st.caption("A baseline is fitted once, in seconds. There is nothing to set.")
+        return {}, dict(card.train_defaults)
+    st.markdown("**Training**", help="How long and how the model learns")
+    start = dict(card.train_defaults)
+    choices = {"modalities": modalities}
+    training = settings_form(TrainConfig, f"train-{model}", start, FIRST_FIELDS, choices)
+    st.markdown(f"**{card.title}**", help=card.summary)
+    of_model = settings_form(card.Config, f"model-{model}", choices={"given": modalities, "target": modalities})
+    return of_model, training
+
+
+def split_choice(dataset: Dataset) -> tuple[SplitChoice, Split | None]:
+    """How the cases are divided, and into what; None where they cannot be."""
+    n = len(dataset.case_ids)
+    by_fold = st.segmented_control(
+        "Hold out",
+        ("fifth", "fold"),
+        default="fifth",
+        format_func={"fifth": "A fifth of the cases", "fold": "One fold"}.__getitem__,
+        key="split-kind",
+        required=True,
+        help="Held-out cases are never learnt from. Folds hold out each case once, over several runs.",
+    )
+    fold, n_folds = None, None
+    left, middle, right = st.columns(3)
+    with left:
+        seed = st.number_input("Seed", 0, 2**31 - 1, 0, help="Another seed, other cases held out, other first weights")
+    if by_fold == "fold" and n >= 2:
+        with middle:
+            n_folds = st.number_input(
+                "Folds", 2, n, min(n, 5), key=f"folds-{n}", help=f"2 to {n}; {n} is one case each"
+            )
+        with right:
+            tip = "Which of the folds this run holds out"
+            fold = st.number_input("Fold", 1, int(n_folds), 1, key=f"fold-{n}", help=tip) - 1
+    choice = SplitChoice(int(seed), fold, n_folds)
+    try:
+        return choice, dataset.split(choice.seed, choice.fold, choice.n_folds)
+    except UserError as error:
+        st.warning(str(error))
+        return choice, None
+
+
+def split_table(split: Split) -> None:
+    """Which case goes where."""
+    counts = [f"{words.lower()} {len(getattr(split, part))}" for part, words in PARTS.items() if getattr(split, part)]
+    st.caption(f"Cases: {', '.join(counts)}", help=PART_HELP)
+    rows = [{"Case": case_id, "Use": words} for part, words in PARTS.items() for case_id in getattr(split, part)]
+    rows.sort(key=lambda row: row["Case"])
+    st.dataframe(rows, hide_index=True, width="stretch", height=min(38 + 35 * len(rows), 250), alt="Use of each case")
+
+
+def start_run(
+    dataset: Dataset, model: str, settings: tuple[Mapping[str, Any], Mapping[str, Any]], split: SplitChoice, device: str
+) -> Run:
+    """Make the run's folder and start its worker.
+
+    Raises:
+        UserError: A setting does not fit.
+    """
+    from core.jobs import BACKENDS
+    from core.train import make_config
+
+    config = make_config(dataset, model, settings[0], settings[1], split.seed, split.fold, split.n_folds)
+    run = Run.new(workspace(), config, device)
+    BACKENDS["local"].start(run)
+    return run
