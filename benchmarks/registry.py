@@ -1,0 +1,10 @@
+"""Every measurement by name. To add one: a module with a measure function, a line here."""
+
+from __future__ import annotations
+
+from benchmarks import Benchmark, demo, real
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "demo": Benchmark("seconds to generate the demo cohort", demo.measure_demo, demo.TARGETS),
+    "real": Benchmark("T1 -> T2 on real brains, one patient left out", real.measure_real, real.TARGETS, is_quick=False),
+}
