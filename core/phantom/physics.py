@@ -38,7 +38,7 @@ RELAXATION: dict[str, Relaxation] = {
     "white": Relaxation(0.70, 680, 78),
     "cortical": Relaxation(0.05, 800, 5),
     "marrow": Relaxation(0.50, 450, 75),
-    "fat": Relaxation(0.72, 330, 110),
+    "fat": Relaxation(0.55, 340, 110),
     "muscle": Relaxation(0.75, 1000, 40),
     "skin": Relaxation(0.60, 700, 40),
     "dura": Relaxation(0.55, 900, 40),
