@@ -74,7 +74,7 @@ def load_run(workspace: Workspace, run: Run, device: str | torch.device = "cpu")
     kind = MODELS[config.model]
     model = kind(build(kind.Config, config.model_settings), shapes_of(dataset, modalities))
     _fill(model, weights)
-    model.to(chosen, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    _place(model, chosen)
     split = dataset.split(config.seed, config.fold, config.n_folds)
     return LoadedRun(run, dataset, model, modalities, split, chosen)
 
@@ -95,6 +95,13 @@ def _fill(model: Model, weights: bytes) -> None:
         model.load_state_dict(load_safetensors(weights))
     except (RuntimeError, SafetensorError) as error:
         raise UserError("The weights do not fit this version of the model. Train again.", "WEIGHTS-MISFIT") from error
+
+
+def _place(model: Model, device: torch.device) -> None:
+    model.to(device).eval()
+    for parameter in model.parameters():
+        if parameter.ndim == 4:  # convolutions; `to` would refuse a model with buffers of other ranks
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def supported_targets(loaded: LoadedRun, given: Sequence[str]) -> tuple[str, ...]:

@@ -130,6 +130,16 @@ def test_a_baseline_is_not_its_own_rival(tiny, workspace):
     assert {row["model"] for row in rows} == {"constant", "mean_image", "linear"}
 
 
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_model_can_be_loaded_and_judged(name, workspace):
+    dataset = make_dataset(workspace, n_cases=3)
+    run = make_run(workspace, dataset, model=name)
+    save_weights(run, MODELS[name](MODELS[name].Config(), shapes_of(dataset, ALL)))
+    rows = evaluate(load_run(workspace, run), ["case-0"], with_baselines=False)["rows"]
+    assert rows
+    assert all(np.isfinite(row["mae"]) and -1 <= row["ssim"] <= 1 for row in rows)
+
+
 def test_a_model_that_reads_its_source_gets_worse_with_anothers(tiny):
     with torch.no_grad():
         tiny.model.gain.fill_(0.5)

@@ -21,6 +21,7 @@ from core.runs import Run
 from core.synthesis import LoadedRun, load_run
 from core.workspace import Workspace
 
+torch.set_num_threads(1)  # small tensors, and test processes side by side
 SHAPE = (18, 21, 7)
 HU = (4000.0, -1000.0)  # scale and offset
 OBLIQUE = np.array([[1.0, -0.4, 0.1, -11], [0.3, 1.9, -0.5, -24], [0.0, 0.6, 2.9, 39], [0, 0, 0, 1]])
