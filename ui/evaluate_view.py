@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from core.metrics import METRICS
 from ui.judged_table import Table
@@ -24,6 +26,7 @@ from ui.words import size_words, spacing_words
 
 SHOWN = ("mae", "psnr", "ssim")
 READS = 1.1  # a model that reads its source gets at least this much worse with another case's
+TALL_PX = 430  # of the table and the dots; longer ones scroll
 CHART = "subset-chart"
 
 
@@ -46,7 +49,7 @@ def score_table(table: Table, pair: Pair, metric: str) -> None:
         frame,
         hide_index=True,
         column_config=_columns(scales, metric),
-        height="content",
+        height=min(TALL_PX, 36 + 35 * len(lines)),
         placeholder="",
         alt=f"Scores of every run and baseline for {pair_words(pair)}",
     )
@@ -102,12 +105,14 @@ def show_cases(table: Table, pair: Pair, metric: str) -> None:
     """The dots, and one sentence on how many there are."""
     entries = ranked(table.entries, pair, metric)
     scale = Scale.of(metric, pair[1], table.mae_units)
-    st.plotly_chart(
-        strip_chart(entries, pair, scale),
-        key="strip-chart",
-        config=CONFIG,
-        alt=f"{METRICS[metric].name} of every case, by model, for {pair_words(pair)}",
-    )
+    figure = strip_chart(entries, pair, scale)
+    with scrolled(figure, TALL_PX):
+        st.plotly_chart(
+            figure,
+            key="strip-chart",
+            config=CONFIG,
+            alt=f"{METRICS[metric].name} of every case, by model, for {pair_words(pair)}",
+        )
     stats = [entry.stat(pair, metric) for entry in entries]
     n = max((stat.n for stat in stats if stat), default=0)
     has_interval = any(stat and stat.low is not None for stat in stats)
@@ -116,11 +121,17 @@ def show_cases(table: Table, pair: Pair, metric: str) -> None:
     st.caption(f"{better} is better. Dot: one held-out case, {said}.")
 
 
+def scrolled(figure: go.Figure, at_most_px: int) -> DeltaGenerator:
+    """A place for a figure, which scrolls where the figure is taller than this."""
+    is_tall = (figure.layout.height or 0) > at_most_px
+    return st.container(height=at_most_px if is_tall else "content", border=False)
+
+
 def subset_map(table: Table, entry: Entry, pairs: Sequence[Pair], metric: str) -> None:
     """The heat map; a click chooses the pair for the whole page."""
     is_dark = st.context.theme.type == "dark"
     figure = subset_chart(entry, table.entries, pairs, metric, table.mae_units, "#E8EAF0" if is_dark else "#1B1D26")
-    with st.container(height=470 if (figure.layout.height or 0) > 470 else "content", border=False):
+    with scrolled(figure, 470):
         st.plotly_chart(
             figure,
             key=CHART,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,7 +62,7 @@ def show_selection(points: Points) -> None:
         st.markdown(f"**{count_words(len(keys), 'point')}** of {count_words(len({k[0] for k in keys}), 'case')}")
         st.download_button(
             "CSV",
-            selection_csv(points, keys),
+            partial(selection_csv, points, keys),
             "selection.csv",
             "text/csv",
             icon=":material/download:",

@@ -1,0 +1,238 @@
+"""Evaluate in its states: nothing trained, nothing judged, results, several protocols, folds, the button."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from core.dataset import Dataset
+from core.evaluate import evaluate
+from core.jobs import BACKENDS
+from core.prepare import make_recipe, prepare
+from core.runs import Run, list_jobs
+from core.synthesis import load_run
+from core.train import make_config, train
+from core.workspace import Workspace
+from tests.conftest import make_cohort
+from ui.csv_table import csv_bytes, safe_cell
+from ui.results import best_baseline, differences, entries_of, pair_id, pairs_of, pooled_entries, read_judged, studies
+from ui.score_charts import Scale, clicked_pair, gain, subset_chart
+from ui.state import State
+
+PAGE = str(Path(__file__).resolve().parents[2] / "pages" / "evaluate.py")
+APP = str(Path(__file__).resolve().parents[2] / "app.py")
+PAIR = (("T1",), "CT")
+
+
+def add_run(workspace: Workspace, dataset: Dataset, model: str = "linear", fold: int | None = None) -> Run:
+    config = make_config(dataset, model, {}, {}, seed=1, fold=fold, n_folds=None if fold is None else 2)
+    run = Run.new(workspace, config)
+    train(run, dataset, torch.device("cpu"))
+    run.update(state="finished")
+    return run
+
+
+def judge(workspace: Workspace, run: Run) -> Run:
+    run.write_result(evaluate(load_run(workspace, run)))
+    return run
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six cases; a judged run of each of two folds, one judged on the usual split, one that waits."""
+    place = Workspace(tmp_path_factory.mktemp("evaluate"))
+    dataset = prepare(place, make_cohort(place, n_cases=6), "phantoms", make_recipe("generic"))
+    for fold in (0, 1, None):
+        judge(place, add_run(place, dataset, fold=fold))
+    judge(place, add_run(place, dataset, "mean_image", fold=0))
+    add_run(place, dataset, "constant")
+    return place.root
+
+
+@pytest.fixture
+def judged_place(prepared: Path, workspace: Workspace) -> Workspace:
+    """A copy that a test may change."""
+    shutil.copytree(prepared, workspace.root)
+    return workspace
+
+
+def opened(**link: str) -> AppTest:
+    page = AppTest.from_file(PAGE, default_timeout=30)
+    for name, value in link.items():
+        page.query_params[name] = value
+    return page.run()
+
+
+def words(page: AppTest) -> str:
+    return " ".join(str(element.value) for element in [*page.markdown, *page.caption, *page.info, *page.error])
+
+
+def runs_of(place: Workspace) -> list[Run]:
+    return [Run(path.parent) for path in sorted(place.runs.glob("*/config.json"))]
+
+
+def test_an_empty_workspace_says_what_to_do(workspace):
+    page = opened()
+    assert not page.exception
+    assert "Nothing to evaluate yet" in words(page)
+
+
+def test_a_run_without_results_offers_their_start(workspace, dataset):
+    run = add_run(workspace, dataset)
+    page = opened()
+    assert "no results yet" in words(page)
+    page.button(key="evaluate-one").click().run()
+    assert not page.exception
+    job = next(job for job in list_jobs(workspace) if job.kind == "evaluate")
+    BACKENDS["local"].wait(job, 120)
+    assert job.state == "finished", job.log_tail()
+    assert Run(run.folder).result["rows"]
+    assert not page.run().exception
+    assert "worst case first" in words(page)
+
+
+def test_the_table_holds_runs_and_baselines_of_one_protocol(judged_place):
+    page = opened()
+    assert not page.exception and not page.error, words(page)
+    frame = page.dataframe[0].value
+    group = {"linear", "mean image (baseline)", "mean_image", "constant (baseline)"} & set(frame["name"])
+    assert {"linear", "constant (baseline)"} <= group
+    assert "not in this table" in words(page) or "folds together" in str(page.selectbox(key=State.JUDGED_ON).options)
+
+
+def test_numbers_on_the_page_are_those_of_the_results(judged_place):
+    run = next(run for run in runs_of(judged_place) if run.config.fold is None and run.result)
+    fingerprint = run.result["protocol"]["fingerprint"]
+    page = opened(judged_on=fingerprint, pair="T1>CT", metric="mae")
+    frame = page.dataframe[0].value.set_index("name")
+    own = [
+        row["mae"]
+        for row in run.result["rows"]
+        if row["model"] == "linear" and row["given"] == ["T1"] and row["target"] == "CT"
+    ]
+    assert frame.loc["linear", "mae"] == pytest.approx(sum(own) / len(own))
+    assert frame.loc["linear", "n"] == len(own)
+    assert "single cases shown, no interval" in words(page)
+    assert "interval" not in frame
+
+
+def test_folds_are_taken_together_case_by_case(judged_place):
+    judged = read_judged(runs_of(judged_place))
+    (study,) = studies(judged).values()
+    entries, lacking = pooled_entries(study)
+    linear = next(entry for entry in entries if entry.model == "linear")
+    cases = [row["case"] for row in linear.rows[PAIR]]
+    assert sorted(cases) == sorted(set(cases))
+    assert linear.stat(PAIR, "mae").n == 6
+    assert linear.stat(PAIR, "mae").low is not None
+    assert lacking == ["mean_image"]
+    for case, run_id in linear.run_of.items():
+        assert case in Run(judged_place.runs / run_id).result["protocol"]["cases"]
+
+
+def test_runs_of_two_protocols_never_share_a_table(judged_place):
+    judged = read_judged(runs_of(judged_place))
+    by_fold = {item.run.config.fold: item for item in judged if item.run.config.model == "linear"}
+    reasons = differences(by_fold[0].protocol, by_fold[1].protocol)
+    assert "other held-out cases" in reasons
+    assert "another dataset" not in reasons
+    page = opened(judged_on=by_fold[1].fingerprint)
+    assert "not in this table" in words(page)
+    assert list(page.dataframe[0].value["name"]).count("linear") == 1
+
+
+def test_a_baseline_that_is_a_run_stands_there_once(judged_place):
+    group = [item for item in read_judged(runs_of(judged_place)) if item.run.config.fold == 0]
+    names = [entry.model for entry in entries_of(group)]
+    assert sorted(names) == ["constant", "linear", "mean_image"]
+
+
+def test_reconstruction_is_judged_apart(judged_place):
+    entries = entries_of(read_judged(runs_of(judged_place))[:1])
+    assert all(pair[0] != (pair[1],) for pair in pairs_of(entries))
+    assert all(pair[0] == (pair[1],) for pair in pairs_of(entries, reconstruction=True))
+
+
+def test_the_view_and_the_metric_can_be_changed(judged_place):
+    page = opened()
+    for metric in ("psnr", "ssim"):
+        page.segmented_control(key=State.METRIC).set_value(metric).run()
+        assert not page.exception and not page.error
+        assert "Right is better" in words(page)
+    for view in ("source", "protocol"):
+        page.segmented_control(key="view").set_value(view).run()
+        assert not page.exception and not page.error
+
+
+def test_the_button_leads_to_the_worst_case_on_compare(judged_place):
+    app = AppTest.from_file(APP, default_timeout=30).run()
+    app.switch_page("pages/evaluate.py").run()
+    assert not app.exception, app.exception
+    label = app.button(key="open-compare").label
+    app.button(key="open-compare").click().run()
+    assert not app.exception
+    assert app.selectbox(key=State.CASE).value == label.split()[1]
+    assert app.selectbox(key=State.TARGET).value in ("CT", "T1", "T2")
+
+
+def test_a_click_on_a_cell_names_its_pair(judged_place):
+    entries = entries_of(read_judged(runs_of(judged_place))[:1])
+    run = next(entry for entry in entries if not entry.is_baseline)
+    figure = subset_chart(run, entries, pairs_of(entries), "mae", {"CT": "HU"}, "#000")
+    cells = [trace for trace in figure.data if trace.type == "scatter" and trace.customdata is not None]
+    point = {"customdata": cells[0].customdata[0], "point_index": 17}
+    assert clicked_pair({"selection": {"points": [point]}}) in run.rows
+    assert clicked_pair({"selection": {"points": []}}) is None
+    assert clicked_pair({}) is None
+
+
+def test_better_has_one_colour_for_every_metric(judged_place):
+    assert gain(0.1, 0.2, "mae") > 0 > gain(0.3, 0.2, "mae")
+    assert gain(30, 20, "psnr") > 0 > gain(10, 20, "psnr")
+    entries = entries_of(read_judged(runs_of(judged_place))[:1])
+    for metric, best in (("mae", "low"), ("psnr", "high")):
+        rival = best_baseline(entries, PAIR, metric, best)
+        others = [entry.stat(PAIR, metric).mean for entry in entries if entry.is_baseline]
+        assert rival.mean == (min if best == "low" else max)(others)
+
+
+def test_units_stand_beside_errors_only():
+    units = {"CT": "HU", "T1": "0-1 scale"}
+    assert Scale.of("mae", "CT", units).label == "MAE (HU)"
+    assert Scale.of("mae", "T1", units).label == "MAE (0-1 scale)"
+    assert Scale.of("psnr", "CT", units).label == "PSNR (dB)"
+    assert Scale.of("ssim", "CT", units).label == "SSIM"
+    assert Scale.of("psnr", "CT", units).words(23.456) == "23.5"
+
+
+def test_the_csv_has_every_row_and_no_formula(judged_place):
+    assert safe_cell("=1+1") == "'=1+1"
+    assert safe_cell("-x") == "'-x"
+    assert safe_cell(-1.5) == -1.5
+    content = csv_bytes(("name", "given", "value"), [{"name": "@cmd", "given": ["T1", "T2"], "value": None}])
+    assert list(csv.reader(io.StringIO(content.decode()))) == [["name", "given", "value"], ["'@cmd", "T1 + T2", ""]]
+
+
+def test_fifty_runs_open_in_two_seconds(judged_place):
+    source = next(run for run in runs_of(judged_place) if run.config.fold is None and run.result)
+    result = source.result
+    result["rows"] = [{**row, "case": f"{row['case']}-{n}"} for n in range(60) for row in result["rows"]]
+    for n in range(50):
+        folder = judged_place.runs / f"run-{n:016x}"
+        shutil.copytree(source.folder, folder)
+        (folder / "results.json").write_text(json.dumps({**result, "run": folder.name}))
+    opened(pair=pair_id(PAIR))  # imports
+    began = time.process_time()
+    page = opened(pair=pair_id(PAIR), judged_on=result["protocol"]["fingerprint"])
+    seconds = time.process_time() - began
+    assert not page.exception
+    assert len(page.dataframe[0].value) >= 50
+    assert seconds < 2, seconds
