@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 from core.deidentify import Pseudonym
-from core.errors import RefusedError, UnreadableImageError
+from core.errors import RefusedError, UnreadableImageError, UserError
 from core.readers import array, dicom, nifti, picture
 from core.readers.item import Item, Reader
 
@@ -17,6 +17,7 @@ READERS: dict[str, Reader] = {  # to add one: a module with matches, scan and re
     "picture": picture,
 }
 
+NIFTI_STARTS = (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c", b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
 KNOWN_KINDS: tuple[tuple[bytes, str], ...] = (  # refused by what they are
     (b"%PDF", "a PDF document"),
     (b"PK\x03\x04", "a zip archive inside another one"),
@@ -71,14 +72,20 @@ def first_bytes(path: Path) -> bytes:
         raise UnreadableImageError("The file is empty.", "EMPTY")
     if not head.startswith(b"\x1f\x8b"):
         return head
+    inflater = zlib.decompressobj(wbits=31)
     try:
-        return zlib.decompressobj(wbits=31).decompress(head, 4096) or b"\x1f\x8b"
+        content = inflater.decompress(head, 4096)
     except zlib.error as error:
         raise UnreadableImageError("The gzip is damaged. Copy or export it again.", "NII-GZIP") from error
+    if len(content) < 348 and not inflater.eof:
+        raise UnreadableImageError("The gzip ends before its content does: it is cut off.", "NII-TRUNCATED")
+    return content or b"\x1f\x8b"
 
 
-def _unknown(head: bytes) -> RefusedError:
-    if head[:4] in (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c"):
+def _unknown(head: bytes) -> UserError:
+    if head[:4] in NIFTI_STARTS and len(head) < 348:
+        return UnreadableImageError("The file ends before the image does: it is cut off.", "NII-TRUNCATED")
+    if head[:4] in NIFTI_STARTS[:2]:
         return RefusedError("This is an Analyze header without geometry; convert the image to NIfTI.", "ANALYZE")
     for start, name in KNOWN_KINDS:
         if head.lstrip().startswith(start):

@@ -1,0 +1,30 @@
+"""The decoder without its child process: the same readers, quicker to start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.readers.item import Item, Part
+from core.readers.registry import READERS, scan_file
+from core.types import Volume
+from core.workspace import Workspace
+
+
+class InProcess:
+    """Stands for `core.readers.decoder.Decoder`."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+
+    def __enter__(self) -> InProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def scan(self, path: Path) -> list[Item]:
+        return [Item.from_json(item.to_json()) for item in scan_file(path, self.workspace.pseudonym)]
+
+    def read(self, parts: Sequence[Part], modality: str) -> Volume:
+        return READERS[parts[0][1].reader].read(parts, modality)
