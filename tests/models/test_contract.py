@@ -1,0 +1,235 @@
+"""What every model promises, run over the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from core.config import Settings
+from core.errors import InvalidConfigError
+from core.models import MODELS
+from core.models.base import Batch, Model, Shapes
+
+SHAPES = Shapes(("CT", "T1", "T2"), (19, 26), 5)
+SMALL: dict[str, dict[str, Any]] = {name: {"width": 4} for name in ("ae", "vae", "mvae", "unet")}
+GRADIENT = [name for name, kind in MODELS.items() if kind.can_embed]
+FITTED = [name for name, kind in MODELS.items() if not kind.can_embed]
+
+
+def make_batch(n: int = 6, seed: int = 0) -> Batch:
+    """Row 0 has all, row 1 lacks T2, row 2 lacks CT; what is absent is zero."""
+    generator = torch.Generator().manual_seed(seed)
+    present = {m: torch.ones(n, dtype=torch.bool) for m in SHAPES.modalities}
+    present["T2"][1] = False
+    present["CT"][2] = False
+    images = {m: 0.2 + 0.6 * torch.rand(n, 1, *SHAPES.size, generator=generator) for m in SHAPES.modalities}
+    x = {m: torch.where(present[m].view(-1, 1, 1, 1), t, 0.0) for m, t in images.items()}
+    mask = torch.rand(n, 1, *SHAPES.size, generator=generator) > 0.3
+    return Batch(x, present, mask, torch.arange(n), torch.arange(n) % SHAPES.n_positions)
+
+
+def build(name: str, **settings: Any) -> Model:
+    torch.manual_seed(0)
+    kind = MODELS[name]
+    model = kind(kind.Config(**{**SMALL.get(name, {}), **settings}), SHAPES)
+    if not model.parts():
+        model.fit([make_batch(seed=7), make_batch(seed=8)])
+    return model
+
+
+def with_rubbish_where_absent(batch: Batch) -> Batch:
+    x = {m: torch.where(batch.present[m].view(-1, 1, 1, 1), t, torch.nan) for m, t in batch.x.items()}
+    return replace(batch, x=x)
+
+
+def rows(batch: Batch, chosen: slice) -> Batch:
+    x = {m: t[chosen] for m, t in batch.x.items()}
+    present = {m: t[chosen] for m, t in batch.present.items()}
+    return Batch(x, present, batch.mask[chosen], batch.case_index[chosen], batch.position[chosen])
+
+
+def synthesised(model: Model, batch: Batch) -> dict[str, torch.Tensor]:
+    """Every pair of modalities that the model supports, and every target from two."""
+    made = {}
+    for given in [(m,) for m in SHAPES.modalities] + [("T1", "T2"), SHAPES.modalities]:
+        for target in SHAPES.modalities:
+            if model.supports(given, target):
+                made[f"{given} {target}"] = model.synthesise(batch.only(given), [target])[target]
+    return made
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_tells_people_what_it_is(name: str) -> None:
+    kind = MODELS[name]
+    assert kind.title
+    assert kind.summary.endswith(".")
+    assert all(field.description for field in kind.Config.model_fields.values())
+    assert issubclass(kind.Config, Settings)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_makes_some_target_in_the_size_of_the_images(name: str) -> None:
+    made = synthesised(build(name), make_batch())
+    assert made
+    assert {image.shape for image in made.values()} == {(6, 1, *SHAPES.size)}
+    assert all(torch.isfinite(image).all() for image in made.values())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_absent_has_no_influence(name: str) -> None:
+    model, batch = build(name), make_batch()
+    torch.testing.assert_close(synthesised(model, with_rubbish_where_absent(batch)), synthesised(model, batch))
+
+
+@pytest.mark.parametrize("name", GRADIENT)
+def test_what_is_absent_does_not_change_loss_code_or_gradient(name: str) -> None:
+    found = []
+    for batch in (make_batch(), with_rubbish_where_absent(make_batch())):
+        model = build(name)
+        torch.manual_seed(3)
+        losses = model.loss(batch, "model", 5)
+        losses["total"].backward()
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        found.append((losses["total"].detach(), model.embed(batch).detach(), gradient))
+    for before, after in zip(*found, strict=True):
+        torch.testing.assert_close(after, before)
+
+
+@pytest.mark.parametrize("name", GRADIENT)
+def test_an_absent_modality_sends_no_gradient(name: str) -> None:
+    batch = make_batch()
+    batch.x["T2"].requires_grad_()
+    torch.manual_seed(3)
+    build(name).loss(batch, "model", 5)["total"].backward()
+    assert batch.x["T2"].grad is not None
+    assert batch.x["T2"].grad[1].abs().max() == 0
+    assert batch.x["T2"].grad[[0, 2, 3]].abs().max() > 0
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_row_does_not_depend_on_its_neighbours(name: str) -> None:
+    model, batch = build(name).eval(), make_batch()
+    whole, part = synthesised(model, batch), synthesised(model, rows(batch, slice(1, 3)))
+    torch.testing.assert_close(part, {key: image[1:3] for key, image in whole.items()}, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_loss_is_finite_and_has_a_total(name: str) -> None:
+    losses = build(name).loss(make_batch(), "model", 0)
+    assert "total" in losses
+    assert all(torch.isfinite(value) and value.ndim == 0 for value in losses.values())
+
+
+@pytest.mark.parametrize("name", GRADIENT)
+def test_gradients_reach_every_parameter_of_a_part(name: str) -> None:
+    model, batch = build(name), make_batch()
+    for part, parameters in model.parts().items():
+        for step in range(4):  # random subsets need a few draws to touch all
+            model.loss(batch, part, 100 + step)["total"].backward()
+        unreached = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+        assert parameters
+        assert not unreached
+
+
+@pytest.mark.parametrize("name", GRADIENT)
+def test_an_embedding_is_one_row_of_numbers_for_each_row(name: str) -> None:
+    model, batch = build(name), make_batch()
+    whole = model.embed(batch)
+    assert whole.ndim == 2
+    assert len(whole) == 6
+    for m in SHAPES.modalities:
+        assert model.embed(batch.only([m])).shape == whole.shape
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_survive_safetensors(name: str) -> None:
+    model, batch = build(name), make_batch()
+    kind = MODELS[name]
+    torch.manual_seed(99)
+    other = kind(kind.Config(**SMALL.get(name, {})), SHAPES)
+    other.load_state_dict(load(save({key: value.contiguous() for key, value in model.state_dict().items()})))
+    torch.testing.assert_close(synthesised(other, batch), synthesised(model, batch))
+
+
+@pytest.mark.parametrize("name", GRADIENT)
+def test_a_few_steps_on_one_batch_lower_the_loss(name: str) -> None:
+    model, batch = build(name), make_batch()
+    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    seen = []
+    for _ in range(12):
+        torch.manual_seed(0)
+        loss = model.loss(batch, "model", 1000)["total"]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        seen.append(float(loss.detach()))
+    assert seen[-1] < seen[0]
+
+
+OTHER_SETTINGS = [
+    *[(name, key, value) for name in ("ae", "vae", "mvae") for key, value in
+      (("width", 8), ("latent_dim", 3), ("halvings", 2), ("spatial_latent", False))],
+    *[(name, key, value) for name in ("vae", "mvae") for key, value in
+      (("beta", 3.0), ("warmup_steps", 7), ("likelihood", "normal"), ("scale", 0.3))],
+    ("mvae", "n_subsets", 0), ("ae", "cross_weight", 0.0), ("ae", "tie_weight", 5.0), ("ae", "error", "squared"),
+    ("unet", "width", 8), ("unet", "halvings", 2), ("unet", "given", ("T1",)), ("unet", "target", ("T2",)),
+    ("dense_ae", "code", 5),
+]  # fmt: skip
+
+
+def loss_of(model: Model) -> float:
+    torch.manual_seed(0)
+    return float(model.loss(make_batch(), "model", 5)["total"].detach())
+
+
+@pytest.mark.parametrize(("name", "key", "value"), OTHER_SETTINGS)
+def test_every_setting_changes_the_loss(name: str, key: str, value: Any) -> None:
+    assert loss_of(build(name, **{key: value})) != loss_of(build(name))
+
+
+def test_no_setting_is_left_out_of_the_test_above() -> None:
+    declared = {(name, key) for name, kind in MODELS.items() for key in kind.Config.model_fields}
+    assert declared == {(name, key) for name, key, _ in OTHER_SETTINGS}
+
+
+@pytest.mark.parametrize("name", ["ae", "vae", "mvae"])
+def test_the_latent_may_be_one_vector(name: str) -> None:
+    model, batch = build(name, spatial_latent=False), make_batch()
+    assert model.encode(batch).mean.ndim == 2
+    assert synthesised(model, batch)
+
+
+@pytest.mark.parametrize("name", [n for n, kind in MODELS.items() if kind.can_decode])
+def test_a_code_can_be_decoded_into_every_modality(name: str) -> None:
+    model, batch = build(name), make_batch()
+    images = model.decode(model.encode(batch).sample(), SHAPES.modalities)
+    assert {m: image.shape for m, image in images.items()} == {m: (6, 1, *SHAPES.size) for m in SHAPES.modalities}
+
+
+@pytest.mark.parametrize("name", [n for n, kind in MODELS.items() if not kind.can_decode])
+def test_what_cannot_decode_says_so(name: str) -> None:
+    with pytest.raises(InvalidConfigError, match="no code"):
+        build(name).decode(torch.zeros(1, 2), ["T1"])
+
+
+@pytest.mark.parametrize("name", [n for n, kind in MODELS.items() if not kind.can_embed])
+def test_a_baseline_has_no_code(name: str) -> None:
+    calls: list[Callable[[Batch], object]] = [build(name).encode, build(name).embed]
+    for call in calls:
+        with pytest.raises(InvalidConfigError, match="no code"):
+            call(make_batch())
+
+
+@pytest.mark.parametrize("name", [*FITTED, "ae", "mvae"])
+def test_one_modality_alone_is_enough_to_build_and_learn(name: str) -> None:
+    shapes = Shapes(("T1",), SHAPES.size, SHAPES.n_positions)
+    model = MODELS[name](MODELS[name].Config(**SMALL.get(name, {})), shapes)
+    batch = make_batch().only(["T1"])
+    if not model.parts():
+        model.fit([batch])
+    assert torch.isfinite(model.loss(batch, "model", 3)["total"])

@@ -1,0 +1,88 @@
+"""Prepared cases -> batches: the right slice, the right case, nothing invented."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import core.batches as module
+from core.batches import Slices, case_batches, informative_rows, make_batch, modalities_of, shapes_of
+from core.config import RunConfig
+from core.dataset import Dataset
+from core.errors import InvalidConfigError
+
+
+def config(dataset: Dataset, *modalities: str) -> RunConfig:
+    return RunConfig.model_validate({"dataset": dataset.name, "model": "ae", "train": {"modalities": modalities}})
+
+
+def test_a_batch_holds_the_slices_that_were_asked_for(dataset: Dataset) -> None:
+    rows = [("case-03", 4), ("case-00", 1), ("case-03", 0)]
+    batch = make_batch(dataset, rows, ("CT", "T1"))
+    for row, (case_id, k) in enumerate(rows):
+        np.testing.assert_array_equal(batch.x["T1"][row, 0].numpy(), dataset.volume(case_id, "T1")[:, :, k])
+        np.testing.assert_array_equal(batch.mask[row, 0].numpy(), dataset.mask(case_id)[:, :, k])
+    assert batch.position.tolist() == [4, 1, 0]
+    assert [dataset.case_ids[n] for n in batch.case_index.tolist()] == ["case-03", "case-00", "case-03"]
+
+
+def test_what_a_case_lacks_is_zero_and_marked_absent(dataset: Dataset) -> None:
+    batch = make_batch(dataset, [("case-02", 2), ("case-00", 2)], ("T1", "T2"))
+    assert batch.present["T2"].tolist() == [False, True]
+    assert batch.present["T1"].tolist() == [True, True]
+    assert batch.x["T2"][0].abs().max() == 0
+
+
+def test_images_are_not_padded(dataset: Dataset) -> None:
+    i, j, k = dataset.shape
+    shapes = shapes_of(dataset, ("T1",))
+    assert shapes.size == (i, j)
+    assert shapes.n_positions == k
+    assert make_batch(dataset, [("case-00", 0)], ("T1",)).x["T1"].shape == (1, 1, i, j)
+
+
+def test_an_epoch_has_every_row_once_in_a_seeded_order(dataset: Dataset) -> None:
+    slices = Slices(dataset, informative_rows(dataset, dataset.case_ids), dataset.modalities)
+
+    def order(seed: int) -> list[tuple[int, int]]:
+        batches = list(slices.epoch(5, np.random.default_rng(seed)))
+        assert all(batch.size == 5 for batch in batches[:-1])
+        return [(c, p) for b in batches for c, p in zip(b.case_index.tolist(), b.position.tolist(), strict=True)]
+
+    assert order(0) == order(0)
+    assert order(0) != order(1)
+    assert len(set(order(0))) == len(order(0)) == len(slices)
+
+
+def test_slices_are_the_same_whether_held_in_memory_or_not(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = informative_rows(dataset, dataset.case_ids)
+    held = Slices(dataset, rows, dataset.modalities).batch([3, 0])
+    monkeypatch.setattr(module, "HELD_BYTES", 0)
+    read = Slices(dataset, rows, dataset.modalities).batch([3, 0])
+    torch.testing.assert_close(dict(held.x), dict(read.x))
+    torch.testing.assert_close(held.mask, read.mask)
+    assert held.position.tolist() == read.position.tolist()
+
+
+def test_a_whole_case_comes_in_order(dataset: Dataset) -> None:
+    batches = list(case_batches(dataset, "case-01", ("T1",), batch_size=4))
+    assert torch.cat([b.position for b in batches]).tolist() == list(range(dataset.shape[2]))
+
+
+def test_empty_slices_are_not_worth_learning_from(dataset: Dataset) -> None:
+    areas = dataset.mask("case-00").sum(axis=(0, 1))
+    kept = [k for _, k in informative_rows(dataset, ["case-00"], 0.5)]
+    assert kept == np.flatnonzero(areas > 0.5 * areas.max()).tolist()
+
+
+def test_only_what_is_given_stays_in_a_batch(dataset: Dataset) -> None:
+    batch = make_batch(dataset, [("case-00", 2)], dataset.modalities).only(["T1"])
+    assert list(batch.x) == list(batch.present) == ["T1"]
+
+
+def test_a_run_learns_from_all_modalities_unless_it_names_some(dataset: Dataset) -> None:
+    assert modalities_of(config(dataset), dataset) == dataset.modalities
+    assert modalities_of(config(dataset, "T2", "T1", "T2"), dataset) == ("T2", "T1")
+    with pytest.raises(InvalidConfigError, match="no PET"):
+        modalities_of(config(dataset, "PET"), dataset)
