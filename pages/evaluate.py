@@ -22,15 +22,16 @@ from ui.evaluate_view import (
 from ui.frame import page_header
 from ui.judged_table import Table, choose_table, offer_evaluation
 from ui.outcome import failure_notice
-from ui.permalink import adopt, publish
 from ui.pickers import choose
 from ui.results import Pair, all_rows, pair_id, pair_words, pairs_of, read_judged
 from ui.state import State, workspace
 from ui.style import simulated_badge
+from ui.switch import switch
 from ui.words import count_words
 
 COLUMNS = ("run", "kind", "fold", "model", "case", "given", "target", "mae", "mae_unit", "psnr", "ssim", "mse",
            "seconds", "protocol")  # fmt: skip
+VIEWS = {"subsets": "Every subset", "source": "Does it read its source?", "protocol": "Protocol"}
 KINDS = {"synthesis": "Synthesis", "reconstruction": "Reconstruction"}
 
 
@@ -41,30 +42,15 @@ def as_csv(table: Table) -> bytes:
 
 def choose_metric() -> str:
     """MAE, PSNR or SSIM."""
-    adopt(State.METRIC, SHOWN)
     said = "  \n".join(f"**{METRICS[name].name}**: {METRICS[name].help}" for name in SHOWN)
-    chosen = st.segmented_control(
-        "Metric",
-        SHOWN,
-        format_func=lambda name: METRICS[name].name,
-        default="mae",
-        key=State.METRIC,
-        help=said,
-        required=True,
-    )
-    publish(State.METRIC, chosen or "mae")
-    return chosen or "mae"
+    return switch("Metric", {name: METRICS[name].name for name in SHOWN}, State.METRIC, said)
 
 
 def choose_pair(table: Table) -> tuple[Pair, list[Pair]]:
     """What is given and what is made, among what the runs were judged on."""
-    kinds = [kind for kind in KINDS if pairs_of(table.entries, kind == "reconstruction")]
-    kind = kinds[0]
-    if len(kinds) > 1:
-        tip = "Synthesis: another modality is made. Reconstruction: the same one is given back, which is much easier."
-        kind = st.segmented_control(
-            "Task", kinds, format_func=KINDS.__getitem__, default=kind, key="task", help=tip, required=True
-        )
+    kinds = {kind: said for kind, said in KINDS.items() if pairs_of(table.entries, kind == "reconstruction")}
+    tip = "Synthesis: another modality is made. Reconstruction: the same one is given back, which is much easier."
+    kind = switch("Task", kinds, State.TASK, tip) if len(kinds) > 1 else next(iter(kinds))
     pairs = pairs_of(table.entries, kind == "reconstruction")
     by_id = {pair_id(pair): pair for pair in pairs}
     tip = "The table and the dots show this pair. A click on the map below changes it."
@@ -76,11 +62,7 @@ def show_run(table: Table, pair: Pair, pairs: list[Pair], metric: str, waiting: 
     runs = {entry.name: entry for entry in ranked(table.runs, pair, metric) or table.runs}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         entry = runs[st.selectbox("Look into", list(runs), key="entry", help="One run in detail.", width=280)]
-        views = {"subsets": "Every subset", "source": "Does it read its source?", "protocol": "Protocol"}
-        view = st.segmented_control(
-            "View", list(views), format_func=views.__getitem__, default="subsets", key="view", required=True,
-            label_visibility="collapsed",
-        )  # fmt: skip
+        view = switch("View", VIEWS, State.RUN_VIEW, is_label_shown=False)
         st.space("stretch")
         if waiting:
             with st.popover(f"{count_words(len(waiting), 'run')} without results", icon=":material/pending:"):

@@ -16,16 +16,16 @@ from ui.latent_view import (
     choose_colour,
     offer_map,
     show_map,
-    switch,
 )
 from ui.outcome import failure_notice
 from ui.permalink import adopt_many, publish, retract
 from ui.pickers import run_picker
 from ui.state import State, workspace
 from ui.style import simulated_badge
+from ui.switch import switch
 
 
-@st.cache_data(max_entries=1, show_spinner=False)
+@st.cache_data(max_entries=1, show_spinner="Opening")
 def models_with_codes() -> set[str]:
     """Names of the models that have a latent space."""
     from core.models import MODELS
@@ -36,9 +36,9 @@ def models_with_codes() -> set[str]:
 def choose_map() -> tuple[str, int, str]:
     """Method, number of axes, level."""
     tip = "UMAP keeps neighbours together. PCA is a straight shadow: plainer, and distances keep more of their meaning."
-    method = switch("Map", METHODS, State.MAP, "umap", tip)
-    n_axes = int(switch("Axes", AXES, State.AXES, "2", "Lasso and box work in 2-D; 3-D can be turned."))
-    level = switch("Points", LEVELS, State.LEVEL, "slice", "A point per slice, or per case: the mean over its slices.")
+    method = switch("Map", METHODS, State.MAP, tip)
+    n_axes = int(switch("Axes", AXES, State.AXES, "Lasso and box work in 2-D; 3-D can be turned."))
+    level = switch("Points", LEVELS, State.LEVEL, "A point per slice, or per case: the mean over its slices.")
     return method, n_axes, level
 
 
@@ -73,7 +73,7 @@ def main() -> None:
             points = read_points(workspace(), run, codes, level)
             colour = choose_colour(points)
             tip = "Lines between the modalities of one case and slice: all, or those torn apart."
-            lines = switch("Pair lines", LINES, State.LINES, "none", tip)
+            lines = switch("Pair lines", LINES, State.LINES, tip)
             find_cases(points)
             if points.dataset is not None and points.dataset.is_simulated:
                 simulated_badge()

@@ -14,6 +14,7 @@ from core.render import Look, Picture, Window, default_colours, draw_slice, wind
 from ui.csv_table import csv_bytes
 from ui.latent_points import TORN, Key, Pairs, Points
 from ui.state import State
+from ui.switch import switch
 from ui.words import count_words
 
 if TYPE_CHECKING:
@@ -29,10 +30,7 @@ N_TABLE = 200
 
 def beside_the_map(points: Points, drawn: Projection, pairs: Pairs) -> None:
     """One of VIEWS, chosen at the top."""
-    view = st.segmented_control(
-        "Beside the map", list(VIEWS), format_func=VIEWS.__getitem__, default="selection", key="beside", required=True,
-        label_visibility="collapsed",
-    )  # fmt: skip
+    view = switch("Beside the map", VIEWS, State.BESIDE, is_label_shown=False)
     if view == "near":
         show_neighbours(points)
     elif view == "torn":

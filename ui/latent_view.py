@@ -11,7 +11,6 @@ from ui.jobs_banner import start_job
 from ui.latent_beside import selected_keys
 from ui.latent_map import CONFIG, MapLook, map_figure
 from ui.latent_points import DRAWN, MAX_LINES, Pairs, Points, keys_of_event, lines_to_draw
-from ui.permalink import adopt, publish
 from ui.pickers import choose
 from ui.state import State, workspace
 
@@ -23,16 +22,6 @@ LEVELS = {"slice": "Slices", "case": "Cases"}
 LINES = {"none": "None", "torn": "Torn", "all": "All"}
 AXES = {"2": "2-D", "3": "3-D"}
 CHART = "latent-map"
-
-
-def switch(label: str, options: dict[str, str], key: str, default: str, tip: str) -> str:
-    """One of a few, side by side; part of the link."""
-    adopt(key, list(options))
-    chosen = st.segmented_control(
-        label, list(options), format_func=options.__getitem__, default=default, key=key, help=tip, required=True
-    )
-    publish(key, chosen or default)
-    return chosen or default
 
 
 def offer_map(run: Run, method: str, n_axes: int, level: str, has_codes: bool) -> None:

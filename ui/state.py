@@ -30,6 +30,9 @@ class State:
     COLOUR = "colour"
     AXES = "axes"
     LINES = "lines"
+    BESIDE = "beside"
+    TASK = "task"
+    RUN_VIEW = "run_view"
     FOUND_CASES = "cases"
 
     WORKSPACE = "ws"

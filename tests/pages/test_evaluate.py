@@ -168,7 +168,7 @@ def test_the_view_and_the_metric_can_be_changed(judged_place):
         assert not page.exception and not page.error
         assert "Right is better" in words(page)
     for view in ("source", "protocol"):
-        page.segmented_control(key="view").set_value(view).run()
+        page.segmented_control(key=State.RUN_VIEW).set_value(view).run()
         assert not page.exception and not page.error
 
 
