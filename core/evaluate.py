@@ -88,9 +88,8 @@ def evaluate(
     plans = {case_id: tasks_of(loaded, case_id, subsets) for case_id in cases}
     done, total = 0, sum(len(tasks) for tasks in plans.values())
     progress(done, total, "Fitting the baselines")
-    contenders = [Contender(loaded.run.config.model, loaded)]
-    if with_baselines and any(plans.values()):
-        contenders += fit_baselines(loaded)
+    rivals = fit_baselines(loaded) if with_baselines and total else []
+    contenders = [Contender(loaded.run.config.model, loaded), *rivals]
     rows: list[Row] = []
     checks: list[Row] = []
     for case_id, tasks in plans.items():
