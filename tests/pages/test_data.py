@@ -1,0 +1,259 @@
+"""Data in its states: nothing there, files on their way in, a cohort to look at, things taken away."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.cohort import Cohort, list_cohorts
+from core.ingest import Proposal
+from core.jobs import BACKENDS
+from core.render import Window
+from core.runs import Job, list_jobs
+from core.types import Case, Volume
+from core.workspace import Workspace, write_json
+from ui.case_view import Box, tile
+from ui.histogram import histogram_of
+from ui.import_view import corrections_of, refusal
+from ui.state import State
+
+PAGE = str(Path(__file__).resolve().parents[2] / "pages" / "data.py")
+Upload = tuple[str, bytes, str]
+
+
+def opened(**link: str) -> AppTest:
+    page = AppTest.from_file(PAGE, default_timeout=30)
+    for name, value in link.items():
+        page.query_params[name] = value
+    return page.run()
+
+
+def words(page: AppTest) -> str:
+    elements = [*page.markdown, *page.caption, *page.warning, *page.error, *page.text]
+    return " ".join(str(element.value) for element in elements)
+
+
+def nifti(name: str, seed: int = 0) -> Upload:
+    """A lopsided image as an uploaded file."""
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    data = np.random.default_rng(seed).uniform(10, 900, (12, 15, 6)).astype(np.float32)
+    return name, gzip.compress(nib.nifti1.Nifti1Image(data, affine).to_bytes()), "application/gzip"
+
+
+def ended(workspace: Workspace, kind: str) -> Job:
+    job = next(job for job in list_jobs(workspace) if job.kind == kind)
+    BACKENDS["local"].wait(job, timeout_s=90)
+    return job
+
+
+def uploaded(*files: Upload) -> AppTest:
+    page = opened()
+    page.file_uploader[0].set_value(list(files))
+    return page.run()
+
+
+def test_an_empty_workspace_offers_import_and_demo_and_says_what_is_kept(workspace):
+    page = opened()
+    assert not page.exception
+    assert page.file_uploader and page.button(key="data-demo")
+    assert "Nothing leaves this machine" in words(page)
+
+
+def test_uploaded_images_become_a_cohort_that_is_shown(workspace):
+    page = uploaded(nifti("patient_T1.nii.gz"), nifti("patient_T2.nii.gz", 1))
+    assert not page.exception and not page.error
+    table = page.dataframe[0].value
+    assert list(table["modality"]) == ["T1", "T2"]
+    assert len(set(table["case"])) == 1
+    page.text_input(key="import-cohort").set_value("mine").run()
+    press(page, "Import")
+    assert ended(workspace, "ingest").state == "finished"
+    page.run()
+    assert not page.exception and not page.error
+    assert page.selectbox(key=State.COHORT).value == "mine"
+    assert len(page.get("image")) == 2
+    assert "Last import: imported 2" in [expander.label for expander in page.expander]
+    assert not any(workspace.uploads.iterdir())
+
+
+def press(page: AppTest, label: str) -> AppTest:
+    return next(button for button in page.button if button.label == label).click().run()
+
+
+def test_what_is_no_image_is_refused_with_a_reason_and_can_be_put_away(workspace):
+    page = uploaded(("letter.nii.gz", b"%PDF-1.7 nothing", "application/gzip"))
+    assert not page.exception
+    assert "None of these files" in words(page)
+    assert "PDF" in page.dataframe[0].value["Why"][0]
+    press(page, "Choose other files")
+    assert page.file_uploader
+    assert not any(workspace.uploads.iterdir())
+
+
+def test_a_listed_folder_of_the_server_is_offered_by_name_only(workspace, tmp_path, monkeypatch):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    (folder / "T1.nii.gz").write_bytes(nifti("T1.nii.gz")[1])
+    monkeypatch.setenv("CROSSMODAL_DATA_FOLDERS", str(folder))
+    page = opened()
+    page.button_group(key="import-source").set_value("server").run()
+    assert page.selectbox[0].options == ["scans"]
+    press(page, "Look through")
+    assert not page.error
+    assert list(page.dataframe[0].value["modality"]) == ["T1"]
+    assert not workspace.uploads.exists() or not any(workspace.uploads.iterdir())
+
+
+def test_a_cohort_shows_which_case_has_what_and_every_modality_of_one(cohort):
+    page = opened()
+    assert not page.exception and not page.error
+    table = page.dataframe[0].value
+    assert list(table["Case"]) == cohort.case_ids
+    assert [mark == "" for mark in table["T2"]] == [False, False, True, False]
+    assert len(page.get("image")) == 4
+    assert "4 cases" in words(page)
+
+
+def test_the_other_side_convention_changes_the_pictures(cohort):
+    page = opened()
+    before = urls(page)
+    page.toggle(key=State.RADIOLOGICAL).set_value(False).run()
+    assert urls(page) != before
+
+
+def urls(page: AppTest) -> list[str]:
+    return [image.proto.imgs[0].url for image in page.get("image")]
+
+
+@pytest.mark.parametrize(("view", "said"), [("histograms", "Background"), ("facts", "Labels")])
+def test_histograms_and_facts_of_a_case_are_there(cohort, view, said):
+    page = opened()
+    page.button_group(key="case_look").set_value(view).run()
+    assert not page.exception and not page.error
+    assert said in words(page)
+
+
+def test_notes_are_said_in_words_and_unknown_ones_by_code(workspace):
+    volume = Volume(
+        np.arange(60, dtype=np.float32).reshape(3, 4, 5), np.eye(4), "T1", warnings=("NO-SPACING", "NEW-ONE")
+    )
+    Cohort.create(workspace, "odd").write(Case("case-a", {"T1": volume}))
+    said = words(opened())
+    assert "1 mm was assumed" in said and "NEW-ONE" in said
+
+
+def test_generated_patients_are_labelled(cohort):
+    assert "Simulated" not in words(opened())
+    write_json(cohort.folder / "cohort.json", {"simulated": True})
+    assert "Simulated" in words(opened())
+
+
+def test_deleting_asks_first_then_deletes(cohort, workspace):
+    page = opened()
+    page.button(key="delete-cohort").click().run()
+    assert "all its images are removed" in words(page)
+    page.button(key="delete-cohort-no").click().run()
+    assert list_cohorts(workspace)
+    page.button(key="delete-cohort").click().run()
+    page.button(key="delete-cohort-yes").click().run()
+    assert not list_cohorts(workspace)
+    assert not page.exception
+
+
+def test_one_case_can_be_deleted(cohort):
+    page = opened(case="case-01")
+    page.button_group(key="case_look").set_value("facts").run()
+    page.button(key="delete-case").click().run()
+    page.button(key="delete-case-yes").click().run()
+    assert "case-01" not in cohort.case_ids and len(cohort.case_ids) == 3
+    assert not page.exception
+
+
+def test_a_failed_import_is_said_and_can_be_put_away(workspace):
+    job = Job.create(workspace.jobs / "job-1", "ingest", {"cohort": "x"})
+    job.update(state="failed", error="The disk is full.", code="DISK-FULL")
+    page = opened()
+    assert "The disk is full." in page.error[0].value and "DISK-FULL" in page.error[0].value
+    page.button(key="dismiss-job-1").click().run()
+    assert not page.error
+
+
+def proposals(*pairs: tuple[str, str]) -> list[Proposal]:
+    return [
+        Proposal(str(n), "", 1, case, modality, (3, 4, 5), (1.0, 1.0, 1.0), "RAS", "", "accepted", "", "")
+        for n, (case, modality) in enumerate(pairs)
+    ]
+
+
+def table_of(pairs: list[tuple[str, str]], include: list[bool] | None = None) -> pd.DataFrame:
+    cases, modalities = zip(*pairs, strict=True)
+    return pd.DataFrame({"include": include or [True] * len(pairs), "case": cases, "modality": modalities})
+
+
+def test_only_what_a_person_changed_is_a_correction():
+    found = proposals(("a", "T1"), ("a", "T2"), ("b", "foo"), ("c", "T1"))
+    table = table_of([("a", "T1"), ("a", "T2"), ("b", "FLAIR"), ("c", "T1")], [True, True, True, False])
+    assert corrections_of(found, table) == {"2": ["b", "FLAIR"], "3": ["", ""]}
+
+
+@pytest.mark.parametrize(
+    ("table", "cohort", "said"),
+    [
+        (table_of([("a", "T1")], [False]), "mine", "Tick at least one"),
+        (table_of([("a", "T1"), ("a", "T1")]), "mine", "two images named T1"),
+        (table_of([("a", "T 1")]), "mine", "name has"),
+        (table_of([("a", "T1")]), "../mine", "name has"),
+        (table_of([("a", "T1"), ("a", "T2")]), "mine", ""),
+    ],
+)
+def test_an_import_that_cannot_be_is_refused_with_the_reason(workspace, table, cohort, said):
+    reason = refusal(table, cohort)
+    assert said in reason if said else reason == ""
+
+
+def test_real_images_do_not_join_generated_ones(cohort):
+    write_json(cohort.folder / "cohort.json", {"simulated": True})
+    assert "do not mix" in refusal(table_of([("a", "T1")]), "phantoms")
+
+
+def test_images_on_other_grids_show_the_same_place():
+    """A bright voxel at one point in millimetres is in the picture of both grids, and in neither elsewhere."""
+    fine, coarse = np.zeros((10, 12, 14)), np.zeros((5, 6, 7))
+    fine[4:6, 6:8, 2:4] = 100
+    coarse[2, 3, 1] = 100
+    moved = np.diag([2.0, 2.0, 2.0, 1.0])
+    moved[:3, 3] = 0.5
+    volumes = [Volume(fine.astype(np.float32), np.eye(4), "T1"), Volume(coarse.astype(np.float32), moved, "T2")]
+    for volume in volumes:
+        here = tile(volume, Window(0, 100), np.array([4.5, 6.5, 2.5]), True, 200)
+        there = tile(volume, Window(0, 100), np.array([1.0, 1.0, 9.0]), True, 200)
+        assert (here[:, :, 0] > 230).sum() > 20 and (there[:, :, 0] > 230).sum() == 0
+
+
+def test_a_point_outside_an_image_is_black():
+    volume = Volume(np.full((4, 5, 6), 100.0, np.float32), np.eye(4), "T1")
+    assert tile(volume, Window(0, 100), np.array([50.0, 50.0, 50.0]), True, 120).max() == 0
+
+
+def test_the_shared_box_lies_within_every_image():
+    facts = [
+        {"shape": [4, 5, 6], "affine": np.diag([1.0, 2.0, 3.0, 1.0]).tolist()},
+        {"shape": [2, 3, 4], "affine": np.diag([-1.0, 2.0, 3.0, 1.0]).tolist()},
+    ]
+    box = Box.around({str(n): one for n, one in enumerate(facts)})
+    np.testing.assert_allclose(box.low, [-0.5, -1.0, -1.5])
+    np.testing.assert_allclose(box.high, [0.5, 5.0, 10.5])
+
+
+def test_whole_numbers_make_no_comb_and_background_is_left_out():
+    rng = np.random.default_rng(0)
+    values = np.concatenate([np.zeros(50_000), rng.integers(1, 151, 100_000)]).astype(np.float32)
+    centres, shares = histogram_of(values)
+    assert centres.min() > 0.4
+    assert shares[:-1].min() > 0.5 * shares[:-1].max()
