@@ -126,7 +126,6 @@ def tile(volume: Volume, window: Window, point_mm: NDArray[np.float64], radiolog
     shape, spacing = volume.data.shape, volume.spacing_mm
     sizes = [size_mm(shape, spacing, plane) for plane in PLANES]
     px_per_mm = min(width_px / max(w for w, _ in sizes), TILE_HEIGHT_PX / sum(h for _, h in sizes))
-    width = max(round(w * px_per_mm) for w, _ in sizes)
     voxel = np.rint(np.linalg.inv(volume.affine) @ [*point_mm, 1.0]).astype(int)[:3]
     colours = default_colours(volume.modality, volume.unit)
     panes = []
@@ -135,12 +134,13 @@ def tile(volume: Volume, window: Window, point_mm: NDArray[np.float64], radiolog
         axis = slice_axis(plane)
         inside = 0 <= voxel[axis] < shape[axis]
         pane = draw_slice(volume.data, spacing, int(np.clip(voxel[axis], 0, shape[axis] - 1)), look)
-        panes.append(_framed(pane if inside else np.zeros_like(pane), width))  # black: the point is outside this image
-    return np.concatenate(panes)
+        panes.append(pane if inside else np.zeros_like(pane))  # black: the point is outside this image
+    width = max(pane.shape[1] for pane in panes)
+    return np.concatenate([_framed(pane, width) for pane in panes])
 
 
 def _framed(pane: Picture, width: int) -> Picture:
-    spare = max(0, width - pane.shape[1])
+    spare = width - pane.shape[1]
     return np.pad(pane, ((0, GAP_PX), (spare // 2, spare - spare // 2), (0, 0)))
 
 

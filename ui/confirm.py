@@ -18,7 +18,7 @@ def confirm_button(label: str, question: str, action: Callable[[], None], key: s
     if st.button(label, key=key, icon=":material/delete:", help=tip):
         st.session_state[State.ASKED] = key
     if st.session_state.get(State.ASKED) == key:
-        st.dialog(f"{label}?", icon=":material/delete:", on_dismiss=_forget)(_ask)(label, question, action, key)
+        st.dialog(f"{label}?", on_dismiss=_forget)(_ask)(label, question, action, key)
 
 
 def _ask(label: str, question: str, action: Callable[[], None], key: str) -> None:

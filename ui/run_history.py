@@ -15,7 +15,6 @@ from ui.state import State
 MAX_POINTS = 1_000
 NOT_CURVES = ("step", "epoch", "split", "seconds", "lr")
 SPLITS = {"train": ("Training cases", "#5451C9"), "val": ("Watched cases", "#E69F00")}
-CURVE_WORDS = {"total": "Total", "kl": "KL", "lr": "Learning rate"}
 RECENT = 10  # lines that the speed is taken from
 
 
@@ -98,7 +97,7 @@ def curves(run_id: str, lines: list[dict[str, Any]], height: int = 380) -> None:
         height=height,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
         xaxis_title="Step",
-        yaxis={"title": _said(name), "type": "log" if is_log else "linear"},
+        yaxis={"title": _said(name), "type": "log" if is_log else "linear", "tickformat": ",~g"},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         uirevision=f"{run_id}-{name}-{is_log}",
     )
@@ -106,4 +105,5 @@ def curves(run_id: str, lines: list[dict[str, Any]], height: int = 380) -> None:
 
 
 def _said(name: str) -> str:
-    return CURVE_WORDS.get(name, name.replace("_", " ").capitalize())
+    words = name.replace("_", " ")
+    return words.replace("kl", "KL") if words.startswith("kl") else words.capitalize()

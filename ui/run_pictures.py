@@ -68,7 +68,7 @@ def _read(path: Path) -> Pictures:
 
 
 def _rows(run: Run, pictures: Pictures, given: str) -> None:
-    spacing, units = _geometry(run)
+    spacing, units, whose = _context(run)
     targets = [key.removeprefix(f"{given}__") for key in pictures if key.startswith(f"{given}__")]
     shown = [given, *[target for target in targets if target != given], *[t for t in targets if t == given]]
     cells = st.columns(max(len(shown), 4), gap="small")
@@ -82,6 +82,8 @@ def _rows(run: Run, pictures: Pictures, given: str) -> None:
             made = "Made again from itself" if is_same else f"Made from {given}"
             _pane(pictures[f"{given}__{modality}"], modality, made, spacing, units)
             _pane(pictures[f"target__{modality}"], modality, "As it is", spacing, units)
+    if whose:
+        st.caption(f"{whose} Held-out cases are shown on Compare.")
 
 
 def _pane(picture: NDArray[np.float32], modality: str, words: str, spacing: Spacing, units: dict[str, str]) -> None:
@@ -90,10 +92,13 @@ def _pane(picture: NDArray[np.float32], modality: str, words: str, spacing: Spac
     st.caption(words)
 
 
-def _geometry(run: Run) -> tuple[Spacing, dict[str, str]]:
-    """Spacing and units; square pixels where the dataset is gone."""
+def _context(run: Run) -> tuple[Spacing, dict[str, str], str]:
+    """Spacing, units, and whose slice it is; square pixels where the dataset is gone."""
+    config = run.config
     try:
-        dataset = Dataset.open(workspace(), run.config.dataset)
+        dataset = Dataset.open(workspace(), config.dataset)
+        is_watched = bool(dataset.split(config.seed, config.fold, config.n_folds).val)
     except UserError:
-        return (1.0, 1.0, 1.0), {}
-    return dataset.spacing_mm, {m: dataset.unit(m) for m in dataset.modalities}
+        return (1.0, 1.0, 1.0), {}, ""
+    whose = "One slice of a case that is only watched." if is_watched else "One slice of a case that is learnt from."
+    return dataset.spacing_mm, {m: dataset.unit(m) for m in dataset.modalities}, whose

@@ -15,10 +15,11 @@ from ui.errors import guard
 from ui.jobs_banner import duration_words, start_job
 from ui.run_history import curves, history_of, steps_per_second
 from ui.run_pictures import run_pictures
+from ui.settings_form import spoken
 from ui.state import State, workspace
 from ui.style import simulated_badge
 from ui.views import view_switch
-from ui.words import STATES, ago_words
+from ui.words import STATES, ago_words, count_words
 
 POLL = "2s"
 LOOKS = {"curves": "Curves", "pictures": "Pictures", "log": "Log", "settings": "Settings"}
@@ -173,7 +174,7 @@ def _progress(run: Run, lines: list[dict[str, Any]]) -> None:
     parts = [f"on {status.device}"] if status.device else []
     if status.state in ENDED:
         seconds = status.ended - status.started if status.started else 0.0
-        parts = [status.message.rstrip("."), f"took {duration_words(seconds)}", *parts]
+        parts = [status.message.rstrip("."), *_n_steps(lines), f"took {duration_words(seconds)}", *parts]
     else:
         counts = [f"{status.done:.0f} of {status.total:.0f} steps"] if status.total else []
         parts = [status.message or "Starting", *counts, *parts]
@@ -190,13 +191,18 @@ def _progress(run: Run, lines: list[dict[str, Any]]) -> None:
             break
 
 
+def _n_steps(lines: list[dict[str, Any]]) -> list[str]:
+    """How far it really came: a time limit can end a training early."""
+    return [count_words(lines[-1]["step"], "step")] if lines else []
+
+
 def _settings(run: Run) -> None:
     """All that decides the run, and how its cases were divided."""
     config = run.config
     values = {**config.model_settings, **config.train.model_dump(), "seed": config.seed}
     left, right = st.columns(2)
     with left:
-        rows = [{"Setting": name.replace("_", " "), "Value": _said(value)} for name, value in values.items()]
+        rows = [{"Setting": spoken(name), "Value": _said(value)} for name, value in values.items()]
         st.dataframe(rows, hide_index=True, width="stretch", height=min(38 + 35 * len(rows), 460))
     with right:
         from ui.run_form import split_table
@@ -209,6 +215,8 @@ def _settings(run: Run) -> None:
 
 
 def _said(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(str(item) for item in value) or "all"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -50,7 +50,12 @@ class Question:
 
     @property
     def label(self) -> str:
-        return SPOKEN.get(self.name, self.name.replace("_", " ").capitalize())
+        return spoken(self.name)
+
+
+def spoken(name: str) -> str:
+    """A setting's name as a person reads it."""
+    return SPOKEN.get(name, name.replace("_", " ").capitalize())
 
 
 def settings_form(
