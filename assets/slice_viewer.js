@@ -90,10 +90,13 @@ class Viewer {
     this.id = header.id;
     const content = await contentOf(header, blobs);
     if (header.id !== this.id) return; // a newer one came meanwhile
+    const isFirst = !this.content;
     const isSameGrid = this.content && String(this.content.shape) === String(content.shape);
     this.content = content;
     const start = { ...header.view, mix: 0.5, windows: {}, isLinked: true, isMasked: true };
     this.view = isSameGrid ? { ...this.view, windows: {} } : start;
+    this.view.position = content.field.map(([first, last], axis) => (isSameGrid || isFirst
+      ? clamp(this.view.position[axis], first, last - 1) : (first + last) >> 1));
     const isThere = (pair) => pair?.every((key) => key in content.byKey);
     this.view.pair = [this.view.pair, header.pair].find(isThere) ?? null;
     if (!this.view.pair) this.view.mode = "side";
@@ -339,7 +342,7 @@ class Viewer {
   drawColourBar(ctx, pane, w, h, write) {
     const [low, high] = this.view.windows[pane.group];
     const map = this.content.maps[pane.colours];
-    const [x, y, tall] = [w - 16, 26, h - 52];
+    const [x, y, tall] = [w - 16, 44, h - 68]; // below the title
     for (let n = 0; n < tall; n++) {
       const entry = 3 * Math.round(255 * (1 - n / (tall - 1)));
       ctx.fillStyle = `rgb(${map[entry]},${map[entry + 1]},${map[entry + 2]})`;

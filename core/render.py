@@ -32,6 +32,7 @@ AXES: Mapping[Plane, tuple[int, int, int]] = {  # columns, rows, slices
     "sagittal": (1, 2, 0),
 }
 ENDS = (("L", "R"), ("P", "A"), ("I", "S"))  # what lies at the low and at the high end of each axis
+STEPS = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
 INK = (214, 218, 228)
 CROSSHAIR = (86, 180, 233)
 PRESETS_FILE = Path(__file__).resolve().parent.parent / "assets" / "presets.json"
@@ -91,18 +92,18 @@ def percentile_window(data: Array, mask: NDArray[np.bool_] | None = None) -> Win
 
 
 def symmetric_window(difference: Array, mask: NDArray[np.bool_] | None = None) -> Window:
-    """Zero in the middle; as wide as 99 % of the differences need, rounded up to 1, 2 or 5 of a decade."""
+    """Zero in the middle; as wide as 98 % of the differences need, rounded up."""
     values = np.abs(difference[mask] if mask is not None and mask.any() else difference)
-    reach = round_up(float(np.percentile(values, 99))) if values.size else 1.0
+    reach = round_up(float(np.percentile(values, 98))) if values.size else 1.0
     return Window(-reach, reach)
 
 
 def round_up(value: float) -> float:
-    """The next 1, 2 or 5 times a power of ten."""
+    """The next number that is short to say: one of STEPS times a power of ten."""
     if not np.isfinite(value) or value <= 0:
         return 1.0
     decade = 10.0 ** np.floor(np.log10(value))
-    return float(next(step * decade for step in (1, 2, 5, 10) if value <= step * decade * (1 + 1e-9)))
+    return float(next(step * decade for step in STEPS if value <= step * decade * (1 + 1e-9)))
 
 
 def default_colours(modality: str, unit: str) -> str:

@@ -23,6 +23,7 @@ CAVEATS = {  # targets that hold something which the other modalities do not sho
     "T1POST": "Enhancement needs contrast agent: a synthesised T1POST can miss, or invent, an enhancing lesion.",
     "US": "Ultrasound depends on how the probe was held: a synthesis shows likely texture, not this examination.",
 }
+HEAD = {"T1", "T1POST", "FLAIR"}  # a CT beside one of these shows a head
 SAME_SOURCE = {"PET": {"SPECT"}, "SPECT": {"PET"}}  # given one of these, the caveat does not hold
 
 
@@ -88,8 +89,7 @@ def _in_unit(data: Array, scale: float, offset: float) -> Array:
 def _window(data: Array, mask: np.ndarray, unit: str, dataset: Dataset) -> Window:
     """HU: a preset that suits; else from nothing (0) or the low percentile to the high one inside the mask."""
     if unit == "HU":
-        is_head = str(dataset.index["recipe"].get("name", "")).startswith("brain")
-        return render.window_presets("HU")["Brain" if is_head else "Soft tissue"]
+        return render.window_presets("HU")["Brain" if HEAD & set(dataset.modalities) else "Soft tissue"]
     window = render.percentile_window(data, mask)
     return Window(min(0.0, window.low) if unit == "SUV" else window.low, window.high)
 
@@ -106,8 +106,8 @@ def metric_row(result: CompareResult) -> None:
     in_unit = result.unit if result.unit in PHYSICAL_UNITS else ""
     mae = result.metrics["mae"]
     shown = {
-        "mae": ("MAE", f"{mae:.3g} {in_unit}" if in_unit else f"{mae:.3f}"),
-        "psnr": ("PSNR", f"{result.metrics['psnr']:.1f} dB"),
+        "mae": (f"MAE, {in_unit}", f"{mae:.3g}") if in_unit else ("MAE", f"{mae:.3f}"),
+        "psnr": ("PSNR, dB", f"{result.metrics['psnr']:.1f}"),
         "ssim": ("SSIM", f"{result.metrics['ssim']:.3f}"),
     }
     for cell, (name, (label, words)) in zip(st.columns(3), shown.items(), strict=True):

@@ -40,6 +40,11 @@ def publish(name: str, value: str) -> None:
     _seen()[name] = value
 
 
+def recalled(name: str, otherwise: str) -> str:
+    """What the URL says or, where navigation emptied it, what it said last."""
+    return str(st.query_params.get(name) or _seen().get(name) or otherwise)
+
+
 def retract(name: str) -> None:
     """The URL no longer speaks of this."""
     st.query_params.pop(name, None)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from core import render
 from core.render import Plane, Window
 from core.types import Affine, Array
-from ui.permalink import publish
+from ui.permalink import publish, recalled
 from ui.state import State
 from ui.style import ASSETS, modality_colour
 
@@ -165,19 +165,20 @@ def _presets(panes: Sequence[Pane]) -> dict[str, Any]:
 
 
 def _start_view(payload: bytes) -> dict[str, Any]:
-    """Where this session's viewer opens: from the link as far as it makes sense, else three planes through the middle.
+    """Where the viewer opens: from the link as far as it makes sense, else three planes through the middle.
 
-    Decided once a session, so that what is sent stays the same and is sent once.
+    Decided once for each visit to the page, so that what is sent stays the same and is sent once.
     """
-    if State.START_VIEW not in st.session_state:
+    if State.START_VIEW not in st.session_state or State.PLANE not in st.query_params:
         header = json.loads(payload[4 : 4 + struct.unpack("<I", payload[:4])[0]])
-        plane, mode = st.query_params.get(State.PLANE, "all"), st.query_params.get(State.MODE, "side")
+        plane, mode = recalled(State.PLANE, "all"), recalled(State.MODE, "side")
         st.session_state[State.START_VIEW] = {
             "plane": plane if plane in (*render.PLANES, "all") else "all",
-            "position": _position(st.query_params.get(State.POSITION, ""), header["field"]),
+            "position": _position(recalled(State.POSITION, ""), header["field"]),
             "mode": mode if mode in MODES else "side",
             "radiological": True,
         }
+        publish(State.PLANE, st.session_state[State.START_VIEW]["plane"])
     start: dict[str, Any] = st.session_state[State.START_VIEW]
     return start
 
@@ -232,7 +233,7 @@ def _simple_view(panes: Sequence[Pane], affine: Affine, mask: Mask | None) -> No
     for cell, pane in zip(st.columns(len(panes)), panes, strict=True):
         look = render.Look(plane, radiological, pane.window, pane.colours, height_px=420)
         picture = render.draw_slice(_shown(pane, mask), tuple(spacing), index, look)
-        words = f"{pane.title}: {pane.window.low:.3g} to {pane.window.high:.3g} {pane.unit}"
+        words = f"{pane.title}: {_short(pane.window.low)} to {_short(pane.window.high)} {pane.unit}"
         cell.image(render.webp(picture), caption=words, width="stretch")
 
 
@@ -241,3 +242,8 @@ def _shown(pane: Pane, mask: Mask | None) -> Array:
     if mask is None or not pane.is_masked:
         return pane.data
     return np.where(mask, pane.data, np.float32(0 if pane.minus else pane.window.low))
+
+
+def _short(value: float) -> str:
+    words = f"{value:.0f}" if abs(value) >= 100 else f"{value:.2g}"
+    return words.replace("-", "\u2212")
