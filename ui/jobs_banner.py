@@ -29,16 +29,18 @@ def active_jobs(place: Workspace) -> list[Job]:
 
 def jobs_banner() -> None:
     """Draw the banner; nothing at all when nothing runs."""
-    if active_jobs(workspace()):
-        with st.container(key="cs-jobs"):
-            st.fragment(_rows, run_every=POLL)()
-
-
-def _rows() -> None:
     jobs = active_jobs(workspace())
-    if not jobs:
-        st.rerun()  # the whole page, so that it shows what has just been made, and polling ends
+    if jobs:
+        with st.container(key="cs-jobs"):
+            st.fragment(_rows, run_every=POLL)([job.id for job in jobs])
+
+
+def _rows(drawn: list[str]) -> None:
+    jobs = active_jobs(workspace())
+    if [job.id for job in jobs] != drawn:
+        st.rerun()  # the whole page, so that it shows what has just been made
     for job in jobs[:MAX_ROWS]:
+        _enforce(job)
         job_row(job)
     if len(jobs) > MAX_ROWS:
         st.caption(f"and {len(jobs) - MAX_ROWS} more")
@@ -67,8 +69,10 @@ def job_words(job: Job) -> str:
     """Such as "120 of 3000, about 4 min left"."""
     status = job.status
     parts = [status.state] if status.state != "running" else []
-    if status.total > 0:
+    if status.total > 1:
         parts.append(f"{status.done:.0f} of {status.total:.0f}")
+    elif status.total > 0:
+        parts.append(f"{100 * status.done / status.total:.0f} %")
     if status.state == "running" and status.eta_s >= 0:
         parts.append(f"about {duration_words(status.eta_s)} left")
     if status.message:
@@ -92,6 +96,14 @@ def start_job(kind: str, params: dict[str, object]) -> Job:
     BACKENDS["local"].start(job)
     st.session_state[State.JOB] = job.id
     return job
+
+
+def _enforce(job: Job) -> None:
+    """End a worker that does not answer to a cancel."""
+    if job.is_cancel_requested:
+        from core.jobs import BACKENDS
+
+        BACKENDS["local"].enforce(job)
 
 
 def _cancel(job: Job) -> None:
