@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core.cohort import Cohort
-from core.errors import InvalidConfigError, UserError
+from core.cohort import Cohort, list_cohorts
+from core.errors import InvalidConfigError
 from core.ingest import LAYOUTS, Proposal, scan
 from core.uploads import discard, discard_forgotten, server_folder, server_folders, stage, staged
 from core.workspace import Workspace, safe_name
@@ -149,8 +149,18 @@ def _start_controls(draft: Draft, usable: Sequence[Proposal], table: pd.DataFram
     if st.button("Choose other files", help="Forget these files; nothing was imported"):
         _forget(draft)
         st.rerun()
-    if table is not None and reason:
-        st.caption(f":material/info: {reason}", width="content")
+    if table is not None:
+        said = reason or _joined(cohort)
+        if said:
+            st.caption(f":material/info: {said}", width="content")
+
+
+def _joined(name: str) -> str:
+    """What an existing cohort of that name means."""
+    cohorts = {cohort.name: cohort for cohort in list_cohorts(workspace())}
+    if name not in cohorts:
+        return ""
+    return f"They join the {count_words(len(cohorts[name].case_ids), 'case')} of cohort {name}."
 
 
 def _editor(proposals: Sequence[Proposal]) -> pd.DataFrame:
@@ -170,7 +180,7 @@ def _editor(proposals: Sequence[Proposal]) -> pd.DataFrame:
     )
     config = st.column_config
     columns = {
-        "include": config.CheckboxColumn("Import", width=60, help="Untick to leave this image out"),
+        "include": config.CheckboxColumn("Import", width=84, help="Untick to leave this image out"),
         "case": config.TextColumn("Case", required=True, help="Images with the same word here become one case"),
         "modality": config.TextColumn("Modality", required=True, width=110, help="Such as T1, T2, FLAIR, CT, PET, US"),
         "label": config.TextColumn("File or series", width="medium"),
@@ -222,13 +232,10 @@ def corrections_of(proposals: Sequence[Proposal], table: pd.DataFrame) -> dict[s
 
 
 def _proposed_name() -> str:
-    """The cohort that is looked at, unless it is a generated one."""
-    name = str(st.session_state.get(State.COHORT) or "")
-    try:
-        is_real = bool(name) and not Cohort.open(workspace(), name).info.get("simulated")
-    except UserError:
-        is_real = False
-    return name if is_real else "my-images"
+    """A name that is free: images join an existing cohort only when a person says so."""
+    taken = {cohort.name for cohort in list_cohorts(workspace())}
+    names = ("my-images", *(f"my-images-{n}" for n in range(2, len(taken) + 3)))
+    return next(name for name in names if name not in taken)
 
 
 def _start(draft: Draft, cohort: str, corrections: Mapping[str, list[str]]) -> None:
