@@ -20,7 +20,8 @@ LOOKS = {"slices": "Slices", "histograms": "Histograms", "facts": "Facts"}
 
 
 def look(is_new: bool) -> None:
-    """The cohort on the left, one of its cases on the right."""
+    """The cohort on the left, one of its cases on the right; a fresh import's report above, an older one below."""
+    above = st.container()
     left, right = st.columns([2, 3], gap="medium")
     with left:
         cohort = cohort_picker()
@@ -32,9 +33,6 @@ def look(is_new: bool) -> None:
         else:
             cohort_summary(cohort, records)
             case_matrix(records)
-        report = last_import(cohort.name)
-        if report is not None and report.result:
-            import_report(report, is_new or not records)
         confirm_button(
             "Delete cohort",
             f"Cohort {cohort.name} and all its images are removed. Datasets made from it stay.",
@@ -44,6 +42,10 @@ def look(is_new: bool) -> None:
     if records:
         with right, guard():
             look_at_case(cohort)
+    report = last_import(cohort.name)
+    if report is not None and report.result:
+        with above if is_new else st.container():
+            import_report(report, is_new or not records)
 
 
 def look_at_case(cohort: Cohort) -> None:

@@ -23,7 +23,7 @@ from core.render import (
     webp,
     window_presets,
 )
-from core.types import Volume
+from core.types import LABEL_UNIT, Volume
 from ui.histogram import histogram_chart, histogram_of
 from ui.state import State
 from ui.style import modality_chip
@@ -145,15 +145,17 @@ def _framed(pane: Picture, width: int) -> Picture:
 
 
 def case_histograms(cohort: Cohort, case_id: str) -> None:
-    """How often each intensity occurs, a chart per unit: units do not share an axis."""
+    """How often each intensity occurs, a chart per image: arbitrary units share no axis."""
     volumes: dict[str, Any] = cohort.describe(case_id)["volumes"]
-    images = {m: facts for m, facts in volumes.items() if facts["unit"] != "label"}
-    by_unit: dict[str, list[str]] = {}
-    for modality, facts in images.items():
-        by_unit.setdefault(facts["unit"], []).append(modality)
-    for unit, modalities in by_unit.items():
-        series = {m: histogram_of(read_shown(cohort, case_id, m)[0].data) for m in modalities}
-        histogram_chart(series, unit, key=f"histogram-{unit}", height=620 // len(by_unit))
+    images = [m for m, facts in volumes.items() if facts["unit"] != LABEL_UNIT]
+    n_columns = 1 if len(images) == 1 else 2
+    height = max(170, 600 // -(-len(images) // n_columns) - 40)
+    for start in range(0, len(images), n_columns):
+        for cell, modality in zip(st.columns(n_columns), images[start : start + n_columns], strict=False):
+            with cell:
+                modality_chip(modality)
+                counted = {modality: histogram_of(read_shown(cohort, case_id, modality)[0].data)}
+                histogram_chart(counted, volumes[modality]["unit"], f"histogram-{modality}", height)
     st.caption("Background, the most frequent lowest value, is left out.")
 
 
