@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from core.latent import Projection
 
 VIEWS = {"selection": "Selection", "near": "Neighbours", "torn": "Torn pairs", "quality": "Map quality"}
-MAX_PICTURES = 12
-PICTURE_PX = 116
-N_NEAR = 8
+MAX_PICTURES = 8
+PICTURE_PX = 110
+N_NEAR = 7
 N_TABLE = 200
 
 
@@ -54,7 +54,7 @@ def show_selection(points: Points) -> None:
     """Pictures and a table of what the lasso caught; CSV; Clear."""
     keys = [key for key in selected_keys() if key in points.row_of]
     if not keys:
-        st.caption("Draw around points on the map, or click one. Their slices appear here.")
+        st.caption("Draw around points on a 2-D map, or click one. Their slices appear here.")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{count_words(len(keys), 'point')}** of {count_words(len({k[0] for k in keys}), 'case')}")
@@ -108,8 +108,10 @@ def show_pictures(points: Points, keys: Sequence[Key], captions: Sequence[str] |
         st.caption("The dataset is gone or was prepared anew, so there are no pictures to show.")
         return
     names = captions or [f"{key[0]} {key[1]}" + (f", {key[2]}" if key[2] >= 0 else "") for key in keys]
-    pictures = [thumbnail(points.dataset, key, points.slice_of(key)) for key in keys]
-    st.image(pictures, caption=list(names), width=PICTURE_PX, alt=list(names))
+    with st.container(horizontal=True, gap="xsmall"):
+        for key, name in zip(keys, names, strict=True):
+            picture = thumbnail(points.dataset, key, points.slice_of(key))
+            st.image(picture, caption=name, width=PICTURE_PX, alt=name)
 
 
 def thumbnail(dataset: Dataset, key: Key, k: int) -> Picture:

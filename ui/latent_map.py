@@ -17,6 +17,7 @@ from ui.style import PALETTE, modality_colour
 HEIGHT = 610
 CONFIG = {"displaylogo": False, "scrollZoom": True, "modeBarButtonsToRemove": ["autoScale2d", "toImage"]}
 SPLIT_COLOURS = {"training": "#999999", "watched in training": "#56B4E9", "held out": "#D55E00"}
+SCALE = ["#355F8D", "#24868E", "#20A486", "#52C569", "#ADDC30"]  # viridis without its ends: seen on white and on black
 FADED = 0.1
 UNKNOWN = "rgba(128,128,128,0.4)"
 
@@ -27,10 +28,10 @@ class MapLook:
 
     Attributes:
         colour: one of `Points.colour_names`.
-        selected: rows that are outlined.
+        selected: rows with a rim.
         focus: rows that stay bright while the others fade; empty: all.
         lines: which pairs get a line.
-        ink: colour of outlines.
+        ink: colour of rims.
     """
 
     colour: str
@@ -41,13 +42,15 @@ class MapLook:
 
 
 def map_figure(points: Points, xy: NDArray[np.float32], look: MapLook, pairs: Pairs | None = None) -> go.Figure:
-    """A trace per colour (or one with a colour bar), lines under them, the selection's outline over them."""
+    """A trace per colour (or one with a colour bar), under them the lines and a rim around what is selected."""
     figure = go.Figure()
+    size = (11 if points.is_by_case else 5) - (2 if xy.shape[1] == 3 else 0)
     if pairs is not None and len(look.lines):
         _add_lines(figure, xy, pairs, look.lines)
+    if len(look.selected):
+        _add_halo(figure, xy[list(look.selected)], look.ink, size)
     values = points.colour_values(look.colour)
     is_scale = values.dtype.kind in "fiu"
-    size = (11 if points.is_by_case else 5) - (2 if xy.shape[1] == 3 else 0)
     rows = _visible(points, xy.shape[1], look.focus)
     if is_scale:
         _add_points(figure, points, xy, rows[np.isfinite(values[rows])], look, _scale_marker(values, look.colour, size))
@@ -55,8 +58,6 @@ def map_figure(points: Points, xy: NDArray[np.float32], look: MapLook, pairs: Pa
         for value, colour in set_colours(look.colour, sorted(set(values.tolist()))).items():
             marker = {"color": colour, "size": size, "name": value}
             _add_points(figure, points, xy, rows[values[rows] == value], look, marker)
-    if len(look.selected):
-        _add_outline(figure, xy[list(look.selected)], look.ink, size)
     _lay_out(figure, xy.shape[1], legend=not is_scale and len(set(values.tolist())) <= 16)
     return figure
 
@@ -68,7 +69,7 @@ def _visible(points: Points, n_axes: int, focus: Sequence[int]) -> NDArray[np.in
 
 def _scale_marker(values: NDArray[Any], name: str, size: int) -> dict[str, Any]:
     bar = {"title": {"text": name, "side": "right"}, "thickness": 12, "outlinewidth": 0}
-    return {"color": values, "colorscale": "Cividis", "size": size, "colorbar": bar, "name": name}
+    return {"color": values, "colorscale": SCALE, "size": size, "colorbar": bar, "name": name}
 
 
 def set_colours(name: str, values: Sequence[str]) -> dict[str, str]:
@@ -127,7 +128,7 @@ def _add_lines(figure: go.Figure, xy: NDArray[np.float32], pairs: Pairs, lines: 
             xy.shape[1],
             **_axes(ends.reshape(-1, xy.shape[1])),
             mode="lines",
-            line={"color": "rgba(128,128,128,0.45)", "width": 1},
+            line={"color": "#777777" if xy.shape[1] == 3 else "rgba(128,128,128,0.45)", "width": 1},
             hoverinfo="skip",
             name="one case",
             showlegend=False,
@@ -135,13 +136,13 @@ def _add_lines(figure: go.Figure, xy: NDArray[np.float32], pairs: Pairs, lines: 
     )
 
 
-def _add_outline(figure: go.Figure, xy: NDArray[np.float32], ink: str, size: int) -> None:
+def _add_halo(figure: go.Figure, xy: NDArray[np.float32], ink: str, size: int) -> None:
     figure.add_trace(
         _trace(
             xy.shape[1],
             **_axes(xy),
             mode="markers",
-            marker={"symbol": "circle-open", "size": size + 5, "color": ink, "line": {"width": 1.5, "color": ink}},
+            marker={"size": size + 4, "color": ink, "line": {"width": 0}},
             hoverinfo="skip",
             name="selected",
             showlegend=False,
@@ -162,5 +163,11 @@ def _lay_out(figure: go.Figure, n_axes: int, legend: bool) -> None:
         yaxis={**bare, "scaleanchor": "x"},
     )
     if n_axes == 3:
-        side = {**bare, "showbackground": False, "gridcolor": "rgba(128,128,128,0.3)", "showspikes": False}
+        side = {
+            **bare,
+            "title": {"text": ""},
+            "showbackground": False,
+            "gridcolor": "rgba(128,128,128,0.3)",
+            "showspikes": False,
+        }
         figure.update_layout(scene={"xaxis": side, "yaxis": side, "zaxis": side, "aspectmode": "data"})
