@@ -34,7 +34,7 @@ lint: install-dev
 	$(BIN)/mypy
 
 ## The quick measurements, as a table
-bench: install
+bench: install-dev
 	$(BIN)/python -m benchmarks
 
 ## Tests that take minutes

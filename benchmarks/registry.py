@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks import Benchmark, demo, real
+from benchmarks import Benchmark, demo, real, server
 
 BENCHMARKS: dict[str, Benchmark] = {
     "demo": Benchmark("seconds to generate the demo cohort", demo.measure_demo, demo.TARGETS),
+    "server": Benchmark("how quickly pages and slices come", server.measure_server, server.TARGETS),
     "real": Benchmark("T1 -> T2 on real brains, one patient left out", real.measure_real, real.TARGETS, is_quick=False),
 }
