@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.runs import ENDED, Job, Run, list_jobs, list_runs
+from core.runs import ENDED, Job, Run, list_jobs, list_runs, new_job
 from core.workspace import Workspace
 from ui.errors import guard
 from ui.state import State, workspace
@@ -90,9 +90,8 @@ def duration_words(seconds: float) -> str:
 def start_job(kind: str, params: dict[str, object]) -> Job:
     """Start long work on this machine; the banner shows it from the next run of the page on."""
     from core.jobs import BACKENDS
-    from core.workspace import new_id
 
-    job = Job.create(workspace().jobs / new_id("job"), kind, params)
+    job = new_job(workspace(), kind, params)
     BACKENDS["local"].start(job)
     st.session_state[State.JOB] = job.id
     return job

@@ -178,7 +178,7 @@ def _start_view(payload: bytes) -> dict[str, Any]:
             "mode": mode if mode in MODES else "side",
             "radiological": True,
         }
-        publish(State.PLANE, st.session_state[State.START_VIEW]["plane"])
+        _tell(st.session_state[State.START_VIEW])
     start: dict[str, Any] = st.session_state[State.START_VIEW]
     return start
 
@@ -205,9 +205,14 @@ def _fluid_view(payload: bytes) -> None:
     state = _mount(key=State.VIEWER, data=payload, on_view_change=_nothing)
     view = state.get("view")
     if isinstance(view, dict):
-        publish(State.PLANE, str(view.get("plane", "all")))
-        publish(State.POSITION, "-".join(str(int(n)) for n in view.get("position", ())))
-        publish(State.MODE, str(view.get("mode", "side")))
+        _tell(view)
+
+
+def _tell(view: dict[str, Any]) -> None:
+    """The link says where the viewer looks."""
+    publish(State.PLANE, str(view["plane"]))
+    publish(State.POSITION, "-".join(str(int(n)) for n in view["position"]))
+    publish(State.MODE, str(view["mode"]))
 
 
 def _nothing() -> None:
