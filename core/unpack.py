@@ -163,8 +163,13 @@ def _spend(entries: list[zipfile.ZipInfo], budget: _Budget, packed: int) -> None
     budget.size -= size
     if budget.size < 0:
         raise RefusedError("The archive takes more than 4 GB when unpacked; split it.", "ZIP-TOO-LARGE")
+    check_swelling(size, packed)
+
+
+def check_swelling(size: int, packed: int) -> None:
+    """Refuse what is both large and almost nothing; neither alone is suspicious."""
     if size > BOMB_BYTES and size > BOMB_RATIO * packed:
-        raise RefusedError("The archive swells to more than 1 GB of almost nothing; it looks like a trap.", "ZIP-BOMB")
+        raise RefusedError("The file swells to more than 1 GB of almost nothing; it looks like a trap.", "ZIP-BOMB")
 
 
 def _inflate(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> Member:

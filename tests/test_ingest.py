@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from in_process import InProcess
 
 from core.cohort import Cohort
 from core.errors import InvalidConfigError, NotFoundError
@@ -22,6 +23,12 @@ def save(path: Path, seed: int = 0) -> Path:
     data = np.random.default_rng(seed).integers(5, 999, (4, 5, 6)).astype("i2")
     nib.save(nib.Nifti1Image(data, np.diag([-1, -2, 3, 1])), path)
     return path
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No child process: each costs a second to start."""
+    monkeypatch.setattr("core.ingest.Decoder", InProcess)
 
 
 @pytest.fixture
@@ -78,6 +85,15 @@ def test_a_person_may_correct_the_table(workspace: Workspace, folder: Path):
     assert fates(report)["P1/T2.nii"] == ("ignored", "LEFT-OUT")
 
 
+@pytest.mark.usefixtures("in_process")
+def test_two_images_of_one_name_are_told_before_the_import(workspace: Workspace, folder: Path):
+    save(folder / "P1" / "t1w.nii.gz", 9)
+    rows = {row.label: row for row in scan(workspace, [folder])}
+    assert (rows["P1/t1w.nii.gz"].fate, rows["P1/t1w.nii.gz"].code) == ("warned", "DUPLICATE-MODALITY")
+    assert fates(ingest(workspace, [folder], "c"))["P1/t1w.nii.gz"] == ("rejected", "DUPLICATE-MODALITY")
+
+
+@pytest.mark.usefixtures("in_process")
 def test_names_never_reach_the_disk(workspace: Workspace, tmp_path: Path):
     save(tmp_path / "CANARY^SMITH" / "T1.nii.gz")
     save(tmp_path / "CANARY_JONES.nii.gz", 1)
@@ -89,6 +105,7 @@ def test_names_never_reach_the_disk(workspace: Workspace, tmp_path: Path):
     assert not any(b"CANARY" in path.read_bytes() for path in written if path.is_file())
 
 
+@pytest.mark.usefixtures("in_process")
 def test_another_modality_joins_the_case_and_the_same_one_is_kept(workspace: Workspace, tmp_path: Path):
     first = save(tmp_path / "P1" / "T1.nii.gz", 1)
     case = ingest(workspace, [first], "c")["cases"][0]["id"]
@@ -103,6 +120,7 @@ def test_another_modality_joins_the_case_and_the_same_one_is_kept(workspace: Wor
     np.testing.assert_array_equal(before, nib.as_closest_canonical(nib.load(first)).get_fdata())
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_zip_is_the_same_as_its_folder(workspace: Workspace, folder: Path, tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
         for path in sorted(folder.rglob("*")):
@@ -113,6 +131,7 @@ def test_a_zip_is_the_same_as_its_folder(workspace: Workspace, folder: Path, tmp
     assert not list(workspace.uploads.glob("*"))
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_hostile_zip_is_one_rejected_file_among_others(workspace: Workspace, folder: Path):
     with zipfile.ZipFile(folder / "bad.zip", "w") as archive:
         archive.writestr("../../x", b"1")
@@ -121,6 +140,7 @@ def test_a_hostile_zip_is_one_rejected_file_among_others(workspace: Workspace, f
     assert len(report["cases"]) == 2
 
 
+@pytest.mark.usefixtures("in_process")
 def test_links_and_pipes_are_not_followed(workspace: Workspace, folder: Path):
     (folder / "link.nii").symlink_to(folder / "P1" / "T1.nii.gz")
     (folder / "loop").symlink_to(folder)
@@ -129,6 +149,7 @@ def test_links_and_pipes_are_not_followed(workspace: Workspace, folder: Path):
     assert found["link.nii"] == found["loop"] == found["pipe.nii"] == ("rejected", "NOT-A-FILE")
 
 
+@pytest.mark.usefixtures("in_process")
 def test_each_picture_of_an_array_becomes_a_case(workspace: Workspace, tmp_path: Path):
     pictures = np.random.default_rng(0).integers(0, 255, (7, 5, 4)).astype("u1")
     np.save(tmp_path / "T1.npy", pictures)

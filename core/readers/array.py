@@ -21,7 +21,7 @@ from core.readers.item import HEADER_BYTES, Item, Part, check_size
 from core.readers.picture import to_grey
 from core.readers.values import finish
 from core.types import Array, Volume
-from core.unpack import MAX_BYTES, check_entries
+from core.unpack import MAX_BYTES, check_entries, check_swelling
 
 MAGIC = b"\x93NUMPY"
 CHUNK = 1 << 20
@@ -61,6 +61,7 @@ def scan(path: Path, pseudonym: Pseudonym) -> list[Item]:
         check_entries(archive.infolist(), raw, archive.start_dir)
         if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
             raise RefusedError("The arrays take more than 4 GB when unpacked.", "ZIP-TOO-LARGE")
+        check_swelling(sum(entry.file_size for entry in archive.infolist()), path.stat().st_size)
         return [_scan_member(archive, n, entry) for n, entry in enumerate(archive.infolist())]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from core.deidentify import Pseudonym, looks_like_text
 from core.errors import RefusedError, UnreadableImageError, UserError
@@ -75,7 +76,8 @@ def scan(path: Path, pseudonym: Pseudonym) -> list[Item]:
 def _without_picture(dataset: Dataset) -> Item:
     if "SOPClassUID" in dataset and "Rows" in dataset:
         raise RefusedError("This kind of DICOM image is not supported; CT, MR, PET and ultrasound are.", "DICOM-KIND")
-    if "SOPClassUID" not in dataset and "MediaStorageSOPClassUID" not in dataset.file_meta:
+    sop_class = str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+    if sop_class in KINDS or UID(sop_class).type != "SOP Class":
         raise UnreadableImageError("The file looks like DICOM, but is damaged or something else.", "DICOM-DAMAGED")
     message = "A DICOM file without a picture (a report, a plan, a directory)."
     return Item("dicom", (), fate="ignored", code="DICOM-NO-IMAGE", message=message)

@@ -6,15 +6,17 @@ import math
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import pydicom
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
 
 from core.errors import RefusedError, UnreadableImageError
 
@@ -43,7 +45,7 @@ KINDS: dict[str, str] = {  # SOP class -> kind; anything else is refused or has 
 TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID",
     "IssuerOfPatientID", "Modality", "ImageType", "BurnedInAnnotation", "SeriesDescription", "ProtocolName",
-    "ContrastBolusAgent", "EchoTime", "EchoNumbers", "DiffusionBValue", "TemporalPositionIdentifier",
+    "ContrastBolusAgent", "EchoTime", "EchoNumbers", "DiffusionBValue",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "NumberOfFrames",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "SamplesPerPixel",
     "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
@@ -53,8 +55,11 @@ TAGS = [
     "RadiopharmaceuticalInformationSequence",
 ]  # fmt: skip
 SIEMENS_B_VALUE = 0x0019100C
+WHITELIST = [*(Tag(tag) for tag in TAGS), Tag(SIEMENS_B_VALUE)]
 HIGH_B_VALUE = 800.0
-DEFLATED = uid.DeflatedExplicitVRLittleEndian.encode() + b"\0"
+DEFLATED = uid.DeflatedExplicitVRLittleEndian.encode()
+MAX_META, MAX_ELEMENTS = 1 << 20, 20_000
+PIXEL_DATA = 0x7FE00010
 PLAIN = {  # (implicit, little endian) -> transfer syntax
     (True, True): uid.ImplicitVRLittleEndian,
     (False, True): uid.ExplicitVRLittleEndian,
@@ -68,7 +73,7 @@ _WORDS: tuple[tuple[str, str], ...] = (  # in a series' description, first match
     (r"flair|dark.?fluid|tirm", "FLAIR"),
     (r"(?<![a-z])adc(?![a-z])|_adc", "ADC"),
     (r"calc_?bval|(?<![a-z])hbv", "HBV"),
-    (r"(?<![a-z])(dwi|diff|trace|tracew)(?![a-z])", "DWI"),
+    (r"dwi|diff(?!ic)|(?<![a-z])tracew?(?![a-z])", "DWI"),
     (r"(?<![a-z])swi", "SWI"),
     (r"t2(\*|.?star)", "T2STAR"),
     (r"(?<![a-z0-9])t2(?![0-9])", "T2W"),
@@ -84,14 +89,16 @@ def open_dicom(path: Path, pixels: bool) -> Dataset:
         UnreadableImageError: Damaged, or cut off.
         RefusedError: A deflated file swells beyond the limit.
     """
-    tags: list[Any] = [*TAGS, SIEMENS_B_VALUE, *(["PixelData"] if pixels else [])]
+    tags: list[BaseTag | int] = [*WHITELIST, *([Tag(PIXEL_DATA)] if pixels else [])]
     with path.open("rb") as stream:
+        meta_ends = _end_of_meta(stream)
+        stream.seek(0)
         content: BinaryIO = stream
-        if DEFLATED in stream.read(4096):
-            content = _inflated(stream)
+        if DEFLATED in stream.read(meta_ends):
+            content = _inflated(stream, meta_ends)
         content.seek(0)
         try:
-            dataset = pydicom.dcmread(content, force=True, stop_before_pixels=not pixels, specific_tags=tags)
+            dataset = read_partial(content, _stop(pixels), force=True, specific_tags=tags)
             if "TransferSyntaxUID" not in dataset.file_meta:
                 is_implicit, is_little = dataset.original_encoding
                 dataset.file_meta.TransferSyntaxUID = PLAIN[bool(is_implicit), bool(is_little)]
@@ -100,9 +107,23 @@ def open_dicom(path: Path, pixels: bool) -> Dataset:
             raise UnreadableImageError(TRUNCATED, "DICOM-TRUNCATED") from error
 
 
-def _inflated(stream: BinaryIO) -> BinaryIO:
+def _stop(pixels: bool) -> Callable[[BaseTag, str | None, int], bool]:
+    """Where to stop: at the pixel data or behind it; and a limit on the number of elements."""
+    count = 0
+
+    def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
+        nonlocal count
+        count += 1
+        if count > MAX_ELEMENTS:
+            raise UnreadableImageError("The DICOM file has endless elements; it is damaged.", "DICOM-DAMAGED")
+        return tag > PIXEL_DATA or (tag == PIXEL_DATA and not pixels)
+
+    return stop
+
+
+def _inflated(stream: BinaryIO, start_of_data: int) -> BinaryIO:
     """A deflated file as a plain one; what it swells to is counted."""
-    stream.seek(_end_of_meta(stream))
+    stream.seek(start_of_data)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         content = inflater.decompress(stream.read(), MAX_INFLATED)
@@ -120,13 +141,14 @@ def _inflated(stream: BinaryIO) -> BinaryIO:
 def _end_of_meta(stream: BinaryIO) -> int:
     """Where the file meta group (always explicit, little endian) ends."""
     place = 132
-    while True:
+    while place < MAX_META:
         stream.seek(place)
         head = stream.read(12)
         if len(head) < 8 or head[:2] != b"\x02\x00":
             return place
         long = head[4:6] in (b"OB", b"OW", b"UN", b"UT", b"SQ")
         place += 12 + int(struct.unpack("<I", head[8:12])[0]) if long else 8 + int(struct.unpack("<H", head[6:8])[0])
+    raise UnreadableImageError("The start of the DICOM file is damaged.", "DICOM-DAMAGED")
 
 
 def number(dataset: Dataset, tag: str) -> float | None:

@@ -22,11 +22,11 @@ from core.readers.geometry import check_affine, is_sheared, orientation, to_ras
 from core.readers.item import Item, Part, check_size
 from core.readers.values import finish
 from core.types import Affine, Volume
+from core.unpack import check_swelling
 
 CHUNK = 1 << 20
 MAX_OFFSET = 64 * 1024**2
 MAX_DEFLATE_RATIO = 1032
-BOMB_BYTES, BOMB_RATIO = 1024**3, 200
 UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 TRUNCATED = "The file ends before the image does: it is cut off. Copy or export it again."
 NUMBER_TYPES = {
@@ -201,8 +201,8 @@ def _check_length(path: Path, header: Header, zipped: bool) -> None:
     size, needed = path.stat().st_size, header.offset + math.prod(header.shape) * header.dtype.itemsize
     if size * (MAX_DEFLATE_RATIO if zipped else 1) < needed:
         raise UnreadableImageError(TRUNCATED, "NII-TRUNCATED")
-    if zipped and needed > BOMB_BYTES and needed > BOMB_RATIO * size:
-        raise RefusedError("The gzip swells to more than 1 GB of almost nothing; it looks like a trap.", "GZIP-BOMB")
+    if zipped:
+        check_swelling(needed, size)
     if not zipped and size > needed:
         raise UnreadableImageError("The file is longer than its header says; one of the two is wrong.", "NII-LENGTH")
 

@@ -19,6 +19,8 @@ from core.readers.values import explain
 from core.types import LABEL_UNIT
 
 Found = tuple[int, Item]  # index of the file, what is in it
+DUPLICATE = "DUPLICATE-MODALITY"
+TWICE = "Another image here has the same case and modality; only the first is kept. Rename one of them."
 CaseId = Callable[[str], str]  # a case's name -> its id in the cohort
 
 
@@ -79,7 +81,20 @@ def propose(sources: Sequence[Source], decoder: Decoder, layout: str, case_id: C
     rows += _series_rows([f for f in found if f[1].series], sources)
     rows += _named_rows([f for f in found if not f[1].series], sources, layout, case_id)
     rows.sort(key=lambda row: row.sources)
-    return [replace(row, proposal=replace(row.proposal, key=f"{n:04d}")) for n, row in enumerate(rows)]
+    return [replace(row, proposal=replace(row.proposal, key=f"{n:04d}")) for n, row in enumerate(_doubled(rows))]
+
+
+def _doubled(rows: list[Row]) -> list[Row]:
+    """Say which rows name a case and modality that an earlier row has: only the first would be stored."""
+    seen: set[tuple[str, str]] = set()
+    result = []
+    for row in rows:
+        name = (row.case_id, row.proposal.modality)
+        if row.parts and name in seen:
+            row = replace(row, proposal=replace(row.proposal, fate="warned", code=DUPLICATE, message=TWICE))
+        seen |= {name} if row.parts else set()
+        result.append(row)
+    return result
 
 
 def failed(n: int, source: Source, error: UserError) -> Row:

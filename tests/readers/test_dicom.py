@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,24 @@ def test_all_encodings_give_the_same_values(syntax, workspace, tmp_path):
         write(fresh, tmp_path / "t" / f"{n}")
     volume = imported(workspace, tmp_path / "t")["CT"]
     assert value_at(volume, (-11 + 2, 24 + 2 * 1, 39 + 3 * 4)) == EXPECTED[1, 2, 4] - 1000
+
+
+def test_a_deflated_file_that_swells_is_refused(workspace, tmp_path):
+    (path,) = series(tmp_path / "s", order=(0,))
+    content = path.read_bytes()
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    swollen = packer.compress(content[content.index(b"\x08\x00\x08\x00CS") :] + bytes(140 * 2**20)) + packer.flush()
+    syntax = b"\x02\x00\x10\x00UI\x16\x001.2.840.10008.1.2.1.99"
+    path.write_bytes(bytes(128) + b"DICM" + syntax + swollen)
+    assert codes(workspace, path) == {("rejected", "DICOM-BOMB")}
+
+
+def test_endless_elements_are_refused(workspace, tmp_path):
+    (path,) = series(tmp_path / "s", order=(0,))
+    content = path.read_bytes()
+    place = content.index(b"\x08\x00\x08\x00CS")
+    path.write_bytes(content[:place] + b"\x08\x00\x00\x00UL\x00\x00" * 30_000 + content[place:])
+    assert codes(workspace, path) == {("rejected", "DICOM-DAMAGED")}
 
 
 def test_twelve_bits_keep_their_sign_and_drop_what_lies_above(workspace, tmp_path):
@@ -297,6 +316,35 @@ def test_a_file_that_is_cut_off_is_refused(share, workspace, tmp_path):
     (path,) = series(tmp_path / "s", np.ones((64, 64, 1), "u2"), order=(0,))
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     assert {fate for fate, _ in codes(workspace, path)} == {"rejected"}
+
+
+def test_reports_and_directories_are_ignored_and_other_pictures_refused(workspace, tmp_path):
+    ds = slice_dataset(phantom()[:, :, 0], (0, 0, 0), uid.generate_uid())
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = uid.DigitalXRayImageStorageForPresentation
+    write(ds, tmp_path / "a.dcm")
+    for tag in ("Rows", "Columns", "PixelData"):
+        delattr(ds, tag)
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = uid.BasicTextSRStorage
+    write(ds, tmp_path / "b.dcm")
+    assert codes(workspace, tmp_path / "a.dcm") == {("rejected", "DICOM-KIND")}
+    assert codes(workspace, tmp_path / "b.dcm") == {("ignored", "DICOM-NO-IMAGE")}
+
+
+@pytest.mark.parametrize(
+    ("description", "tags", "modality"),
+    [
+        ("Ax T2 FLAIR", {}, "FLAIR"),
+        ("t1_mprage_sag", {}, "T1"),
+        ("AX T1 POST GD", {}, "T1POST"),
+        ("t1_tse", {"ContrastBolusAgent": CANARY}, "T1POST"),
+        ("T2W_TSE", {}, "T2W"),
+        ("ep2d_diff_b1000", {}, "DWI"),
+        (f"{CANARY} special", {}, "MR"),
+    ],
+)
+def test_an_mr_series_is_named_by_words_of_the_vocabulary_only(description, tags, modality, workspace, tmp_path):
+    series(tmp_path / "s", modality="MR", SeriesDescription=description, **tags)
+    assert list(imported(workspace, tmp_path / "s")) == [modality]
 
 
 def test_nothing_of_the_identity_is_stored_or_told(workspace, tmp_path):
