@@ -43,18 +43,26 @@ def start_controls(cohort: Cohort, config: PrepareConfig) -> None:
     """Name and button; the button says why it cannot be pressed."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         tip = "Letters, digits, - and _. A dataset of the same name is replaced."
-        name = st.text_input("Dataset name", cohort.name, max_chars=64, help=tip, key=f"dataset-name-{cohort.name}")
+        name = st.text_input(
+            "Dataset name", free_name(cohort.name), max_chars=64, help=tip, key=f"dataset-name-{cohort.name}"
+        )
         reason = refusal(name)
         pressed = st.button(
             "Prepare", type="primary", icon=":material/play_arrow:", disabled=bool(reason), help=reason or None
         )
     if reason:
         st.caption(f":material/info: {reason}")
-    elif (workspace().datasets / name / "index.json").exists():
-        st.caption(f":material/info: Dataset {name} is there already and will be replaced.")
+    elif name in {dataset.name for dataset in list_datasets(workspace())}:
+        st.caption(f":material/info: Dataset {name} is there already and will be replaced. Its runs lose their data.")
     if pressed:
         start_job("prepare", {"cohort": cohort.name, "dataset": name, "recipe": config.model_dump()})
         st.rerun()
+
+
+def free_name(cohort: str) -> str:
+    """The cohort's own name while no dataset has it, else with a number: nothing is replaced unasked."""
+    taken = {dataset.name for dataset in list_datasets(workspace())}
+    return next(name for name in (cohort, *(f"{cohort}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)
 
 
 def refusal(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from core.render import (
     Window,
     default_colours,
     draw_slice,
-    percentile_window,
     size_mm,
     slice_axis,
     webp,
@@ -27,6 +27,7 @@ from core.types import LABEL_UNIT, Volume
 from ui.histogram import histogram_chart, histogram_of
 from ui.state import State
 from ui.style import modality_chip
+from ui.windows import default_window
 from ui.words import NOTED, code_words, notes_of, size_words, spacing_words, value_words
 
 MAX_COLUMNS = 6
@@ -37,27 +38,17 @@ AXIS_NAMES = ("Left to right", "Back to front", "Bottom to top")
 
 
 @st.cache_resource(max_entries=12, ttl=600, show_spinner=False)
-def shown_volume(folder: str, case_id: str, modality: str, stamp: float) -> tuple[Volume, Window]:
+def _shown(folder: str, case_id: str, modality: str, preset: str, stamp: float) -> tuple[Volume, Window]:
     """A volume and the window it is shown in. `stamp` is the file's time: another import, another entry."""
     del stamp
-    from pathlib import Path
-
     volume = Cohort(Path(folder)).read_volume(case_id, modality)
-    return volume, default_window(volume)
+    return volume, default_window(volume, preset)
 
 
-def read_shown(cohort: Cohort, case_id: str, modality: str) -> tuple[Volume, Window]:
-    """The same, with the stamp looked up."""
+def read_shown(cohort: Cohort, case_id: str, modality: str, preset: str = "") -> tuple[Volume, Window]:
+    """The same, with the stamp looked up. `preset` names a window for Hounsfield units."""
     stamp = (cohort.folder / case_id / "case.json").stat().st_mtime
-    return shown_volume(str(cohort.folder), case_id, modality, stamp)
-
-
-def default_window(volume: Volume) -> Window:
-    """Label maps whole, Hounsfield units as brain or soft tissue, all else by percentiles."""
-    if volume.is_label:
-        return Window(0.0, max(1.0, float(volume.data.max())))
-    presets = window_presets(volume.unit)
-    return next(iter(presets.values())) if presets else percentile_window(volume.data)
+    return _shown(str(cohort.folder), case_id, modality, preset, stamp)
 
 
 @dataclass(frozen=True)
@@ -85,23 +76,31 @@ def _extent(facts: dict[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.floa
 
 
 def case_slices(cohort: Cohort, case_id: str, radiological: bool) -> None:
-    """The pictures, and three sliders for the point that all of them show."""
+    """The pictures, and three sliders for the point that all of them show; label maps last."""
     volumes: dict[str, Any] = cohort.describe(case_id)["volumes"]
     point = _point(Box.around(volumes), min(min(facts["spacing_mm"]) for facts in volumes.values()))
-    names = list(volumes)
-    for start in range(0, len(names), MAX_COLUMNS):
-        row = names[start : start + MAX_COLUMNS]
-        width_px = ROW_WIDTH_PX // max(len(row), 3)
-        for cell, modality in zip(st.columns(max(len(row), 3), gap="small"), row, strict=False):
+    preset = _ct_window() if any(facts["unit"] == "HU" for facts in volumes.values()) else ""
+    names = sorted(volumes, key=lambda modality: volumes[modality]["unit"] == LABEL_UNIT)
+    n_columns = max(3, min(MAX_COLUMNS, len(names)))
+    for start in range(0, len(names), n_columns):
+        row = names[start : start + n_columns]
+        for cell, modality in zip(st.columns(n_columns, gap="small"), row, strict=False):
             with cell:
-                volume, window = read_shown(cohort, case_id, modality)
+                volume, window = read_shown(cohort, case_id, modality, preset)
                 modality_chip(modality)
-                picture = tile(volume, window, point, radiological, width_px)
+                picture = tile(volume, window, point, radiological, ROW_WIDTH_PX // n_columns)
                 st.image(webp(picture), alt=f"{modality}: axial, coronal and sagittal slice")
                 if not volume.is_label:
                     st.caption(f"{value_words(window.low, '')} to {value_words(window.high, volume.unit)}")
     for modality, code in notes_of(volumes):
         st.caption(f"{NOTED} {modality}: {code_words(code)}")
+
+
+def _ct_window() -> str:
+    tip = "Which Hounsfield units are spread from black to white"
+    names = list(window_presets("HU"))
+    chosen = st.segmented_control("CT window", names, default=names[0], help=tip, key="ct-window", required=True)
+    return str(chosen or names[0])
 
 
 def _point(box: Box, step_mm: float) -> NDArray[np.float64]:

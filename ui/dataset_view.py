@@ -9,17 +9,18 @@ import pandas as pd
 import streamlit as st
 
 from core.dataset import PHYSICAL_UNITS, Dataset
-from core.render import Look, Window, default_colours, webp
+from core.render import Look, default_colours, size_mm, webp
 from core.runs import list_runs
 from ui.confirm import confirm_button
 from ui.outline import draw_outlined
 from ui.pickers import case_picker
 from ui.state import workspace
 from ui.style import modality_chip, simulated_badge
+from ui.windows import prepared_window
 from ui.words import ABSENT, NOTED, THERE, code_words, count_words, size_words, spacing_words
 
-COLUMNS = 6
-PANE_HEIGHT_PX = 260
+ROW_WIDTH_PX = 800  # what a row of panes takes on a 1400 pixel wide screen
+MAX_HEIGHT_PX = 280
 
 
 def dataset_summary(dataset: Dataset) -> None:
@@ -83,10 +84,14 @@ def dataset_slices(dataset: Dataset) -> None:
     at = st.slider("Slice", 0, n - 1, n // 2, key=f"dataset-slice-{n}", help="From bottom to top") if n > 1 else 0
     mask = dataset.mask(case_id) if outlined else None
     present = dataset.record(case_id)["modalities"]
-    for start in range(0, len(present), COLUMNS):
-        row = present[start : start + COLUMNS]
-        for cell, modality in zip(st.columns(max(len(row), 3), gap="small"), row, strict=False):
-            look = Look("axial", True, Window(0, 1), default_colours(modality, dataset.unit(modality)), PANE_HEIGHT_PX)
+    n_columns = len(present) if len(present) in (3, 4) else 3
+    width_mm, height_mm = size_mm(dataset.shape, dataset.spacing_mm, "axial")
+    height_px = min(MAX_HEIGHT_PX, round(ROW_WIDTH_PX / n_columns * height_mm / width_mm))
+    for start in range(0, len(present), n_columns):
+        row = present[start : start + n_columns]
+        for cell, modality in zip(st.columns(n_columns, gap="small"), row, strict=False):
+            colours = default_colours(modality, dataset.unit(modality))
+            look = Look("axial", True, prepared_window(dataset, modality), colours, height_px)
             with cell:
                 modality_chip(modality)
                 picture = draw_outlined(dataset.volume(case_id, modality), mask, dataset.spacing_mm, at, look)

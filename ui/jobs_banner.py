@@ -66,10 +66,10 @@ def job_title(job: Job) -> str:
 
 
 def job_words(job: Job) -> str:
-    """Such as "120 of 3000, about 4 min left"."""
+    """Such as "3 of 24, about 4 min left"."""
     status = job.status
     parts = [status.state] if status.state != "running" else []
-    if status.total > 1:
+    if status.total > 1 and job.kind != "train":  # a time limit lets a training advance faster than its steps
         parts.append(f"{status.done:.0f} of {status.total:.0f}")
     elif status.total > 0:
         parts.append(f"{100 * status.done / status.total:.0f} %")

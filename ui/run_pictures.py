@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from core.render import Look, Spacing, Window, default_colours, draw_slice, webp
 from core.runs import Run
 from ui.state import workspace
 from ui.style import modality_chip
+from ui.windows import PREPARED, prepared_window
 
 HEIGHT_PX = 200
 MAX_COLUMNS = 7
@@ -68,7 +71,7 @@ def _read(path: Path) -> Pictures:
 
 
 def _rows(run: Run, pictures: Pictures, given: str) -> None:
-    spacing, units, whose = _context(run)
+    setting = _setting(run)
     targets = [key.removeprefix(f"{given}__") for key in pictures if key.startswith(f"{given}__")]
     shown = [given, *[target for target in targets if target != given], *[t for t in targets if t == given]]
     cells = st.columns(max(len(shown), 4), gap="small")
@@ -76,29 +79,41 @@ def _rows(run: Run, pictures: Pictures, given: str) -> None:
         with cell:
             modality_chip(modality)
             if n == 0:
-                _pane(pictures[f"source__{given}"], given, "Given", spacing, units)
+                _pane(pictures[f"source__{given}"], given, "Given", setting)
                 continue
             is_same = modality == given
             made = "Made again from itself" if is_same else f"Made from {given}"
-            _pane(pictures[f"{given}__{modality}"], modality, made, spacing, units)
-            _pane(pictures[f"target__{modality}"], modality, "As it is", spacing, units)
-    if whose:
-        st.caption(f"{whose} Held-out cases are shown on Compare.")
+            _pane(pictures[f"{given}__{modality}"], modality, made, setting)
+            _pane(pictures[f"target__{modality}"], modality, "As it is", setting)
+    if setting.whose:
+        st.caption(f"{setting.whose} Held-out cases are shown on Compare.")
 
 
-def _pane(picture: NDArray[np.float32], modality: str, words: str, spacing: Spacing, units: dict[str, str]) -> None:
-    look = Look("axial", True, Window(0.0, 1.0), default_colours(modality, units.get(modality, "")), HEIGHT_PX)
-    st.image(webp(draw_slice(picture[:, :, None], spacing, 0, look)), alt=f"{modality}: {words}")
-    st.caption(words)
+@dataclass(frozen=True)
+class Setting:
+    """What the pictures' dataset says of them; square pixels and the whole scale where it is gone."""
+
+    spacing_mm: Spacing = (1.0, 1.0, 1.0)
+    units: Mapping[str, str] = field(default_factory=dict)
+    windows: Mapping[str, Window] = field(default_factory=dict)
+    whose: str = ""
 
 
-def _context(run: Run) -> tuple[Spacing, dict[str, str], str]:
-    """Spacing, units, and whose slice it is; square pixels where the dataset is gone."""
+def _setting(run: Run) -> Setting:
     config = run.config
     try:
         dataset = Dataset.open(workspace(), config.dataset)
         is_watched = bool(dataset.split(config.seed, config.fold, config.n_folds).val)
     except UserError:
-        return (1.0, 1.0, 1.0), {}, ""
+        return Setting()
     whose = "One slice of a case that is only watched." if is_watched else "One slice of a case that is learnt from."
-    return dataset.spacing_mm, {m: dataset.unit(m) for m in dataset.modalities}, whose
+    units = {m: dataset.unit(m) for m in dataset.modalities}
+    return Setting(dataset.spacing_mm, units, {m: prepared_window(dataset, m) for m in units}, whose)
+
+
+def _pane(picture: NDArray[np.float32], modality: str, words: str, setting: Setting) -> None:
+    colours = default_colours(modality, setting.units.get(modality, ""))
+    look = Look("axial", True, setting.windows.get(modality, PREPARED), colours, HEIGHT_PX)
+    drawn = draw_slice(picture[:, :, None], setting.spacing_mm, 0, look)
+    st.image(webp(drawn), alt=f"{modality}: {words}")
+    st.caption(words)

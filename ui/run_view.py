@@ -176,8 +176,8 @@ def _progress(run: Run, lines: list[dict[str, Any]]) -> None:
         seconds = status.ended - status.started if status.started else 0.0
         parts = [status.message.rstrip("."), *_n_steps(lines), f"took {duration_words(seconds)}", *parts]
     else:
-        counts = [f"{status.done:.0f} of {status.total:.0f} steps"] if status.total else []
-        parts = [status.message or "Starting", *counts, *parts]
+        share = [f"{100 * status.done / status.total:.0f} %"] if status.total else []
+        parts = [status.message or "Starting", *share, *_n_steps(lines), *parts]
         parts += [f"{pace:.1f} steps/s"] if pace else []
         parts += [f"about {duration_words(status.eta_s)} left"] if status.eta_s > 0 else []
         st.progress(min(1.0, status.done / status.total) if status.total else 0.0)

@@ -13,12 +13,12 @@ from core.cohort import Cohort
 from core.config import build
 from core.prepare import RECIPE_SUMMARIES, RECIPES, PrepareConfig, StepView, preview
 from core.preprocess import STEPS
-from core.render import PLANES, Look, Plane, Window, default_colours, slice_axis, webp
+from core.render import PLANES, Look, Plane, default_colours, slice_axis, webp
 from core.types import LABEL_UNIT
-from ui.case_view import default_window
 from ui.histogram import histogram_chart, histogram_of
 from ui.outline import draw_outlined
 from ui.settings_form import settings_form
+from ui.windows import PREPARED, default_window, scaled
 from ui.words import size_words, spacing_words
 
 RECIPE_TITLES = {"brain-mr": "Brain MR", "brain-mr-ct": "Whole head", "generic": "Generic", "pictures-255": "Pictures"}
@@ -84,11 +84,11 @@ def steps_view(cohort: Cohort, case_id: str, config: PrepareConfig) -> None:
         )
     stamp = (cohort.folder / case_id / "case.json").stat().st_mtime
     views = _views(str(cohort.folder), case_id, str(modality or images[0]), config.model_dump_json(), stamp)
-    _pictures(views, plane or "axial")
+    _pictures(views, plane or "axial", config)
     _histograms(views)
 
 
-def _pictures(views: Sequence[StepView], plane: Plane) -> None:
+def _pictures(views: Sequence[StepView], plane: Plane, config: PrepareConfig) -> None:
     grid = views[-1].volume
     axis = slice_axis(plane)
     n = grid.data.shape[axis]
@@ -99,12 +99,15 @@ def _pictures(views: Sequence[StepView], plane: Plane) -> None:
     centre = [(size - 1) / 2 for size in grid.data.shape]
     centre[axis] = index
     point = grid.affine @ [*centre, 1.0]
-    window = default_window(views[0].volume)
+    window, prepared = default_window(views[0].volume), PREPARED
+    if views[0].volume.unit == "HU":
+        low, high = config.normalise.ct_low, config.normalise.ct_high
+        prepared = scaled(window, high - low, low)
     for cell, view in zip(st.columns(len(views), gap="small"), views, strict=True):
         volume = view.volume
         is_scaled = view.step == "normalise"
         colours = default_colours(volume.modality, volume.unit)
-        shown = Window(0.0, 1.0) if is_scaled else window
+        shown = prepared if is_scaled else window
         voxel = np.rint(np.linalg.inv(volume.affine) @ point)[:3].astype(int)
         at = int(np.clip(voxel[slice_axis(plane)], 0, volume.data.shape[axis] - 1))
         look = Look(plane, True, shown, colours, PANE_HEIGHT_PX)

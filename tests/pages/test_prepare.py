@@ -95,6 +95,9 @@ def test_a_bad_name_disables_the_button_and_says_why(cohort):
 
 def test_a_name_that_is_taken_is_said(dataset):
     page = opened()
+    assert page.text_input[0].value == "phantoms-2"
+    assert "will be replaced" not in words(page)
+    page.text_input[0].set_value("phantoms").run()
     assert "will be replaced" in words(page)
     assert not button(page, "Prepare").disabled
 

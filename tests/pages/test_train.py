@@ -129,7 +129,7 @@ def test_a_run_under_way_shows_curve_pace_time_left_and_a_stop_button(running):
     page = opened(run=running.id)
     assert not page.exception and not page.error
     said = words(page)
-    assert "40 of 200 steps" in said and "4.0 steps/s" in said and "about 40 s left" in said
+    assert "20 %" in said and "40 steps" in said and "4.0 steps/s" in said and "about 40 s left" in said
     assert len(page.get("plotly_chart")) == 1
     page.button(key=f"stop-{running.id}")
     assert "Delete run" not in [button.label for button in page.button]
