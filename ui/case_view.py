@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 
 from core.cohort import Cohort
 from core.render import (
+    AXES,
     PLANES,
     Look,
     Picture,
+    Plane,
     Window,
     default_colours,
     draw_slice,
@@ -78,7 +81,9 @@ def _extent(facts: dict[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.floa
 def case_slices(cohort: Cohort, case_id: str, radiological: bool) -> None:
     """The pictures, and three sliders for the point that all of them show; label maps last."""
     volumes: dict[str, Any] = cohort.describe(case_id)["volumes"]
-    point = _point(Box.around(volumes), min(min(facts["spacing_mm"]) for facts in volumes.values()))
+    axes = {slice_axis(plane) for facts in volumes.values() for plane in shown_planes(facts["shape"])}
+    step_mm = min(min(facts["spacing_mm"]) for facts in volumes.values())
+    point = _point(Box.around(volumes), axes, step_mm)
     preset = _ct_window() if any(facts["unit"] == "HU" for facts in volumes.values()) else ""
     names = sorted(volumes, key=lambda modality: volumes[modality]["unit"] == LABEL_UNIT)
     n_columns = max(3, min(MAX_COLUMNS, len(names)))
@@ -103,12 +108,18 @@ def _ct_window() -> str:
     return str(chosen or names[0])
 
 
-def _point(box: Box, step_mm: float) -> NDArray[np.float64]:
-    """Three sliders in millimetres."""
+def shown_planes(shape: Sequence[int]) -> list[Plane]:
+    """The planes in which an image has an extent: all three, or one for a picture."""
+    planes = [plane for plane in PLANES if min(shape[axis] for axis in AXES[plane][:2]) > 1]
+    return planes or ["axial"]
+
+
+def _point(box: Box, axes: Collection[int], step_mm: float) -> NDArray[np.float64]:
+    """A slider in millimetres for each axis along which there are slices."""
     point = []
     for axis, cell in enumerate(st.columns(3)):
         low, high = float(np.ceil(box.low[axis])), float(np.floor(box.high[axis]))
-        if high - low < 2 * step_mm:
+        if high - low < 2 * step_mm or axis not in axes:
             point.append((low + high) / 2)
             continue
         with cell:
@@ -123,12 +134,13 @@ def _point(box: Box, step_mm: float) -> NDArray[np.float64]:
 def tile(volume: Volume, window: Window, point_mm: NDArray[np.float64], radiological: bool, width_px: int) -> Picture:
     """Axial, coronal and sagittal through the point, one below the other, in one scale of pixels per millimetre."""
     shape, spacing = volume.data.shape, volume.spacing_mm
-    sizes = [size_mm(shape, spacing, plane) for plane in PLANES]
+    planes = shown_planes(shape)
+    sizes = [size_mm(shape, spacing, plane) for plane in planes]
     px_per_mm = min(width_px / max(w for w, _ in sizes), TILE_HEIGHT_PX / sum(h for _, h in sizes))
     voxel = np.rint(np.linalg.inv(volume.affine) @ [*point_mm, 1.0]).astype(int)[:3]
     colours = default_colours(volume.modality, volume.unit)
     panes = []
-    for plane, (_, height_mm) in zip(PLANES, sizes, strict=True):
+    for plane, (_, height_mm) in zip(planes, sizes, strict=True):
         look = Look(plane, radiological, window, colours, height_px=max(24, round(height_mm * px_per_mm)))
         axis = slice_axis(plane)
         inside = 0 <= voxel[axis] < shape[axis]

@@ -21,6 +21,7 @@ from ui.state import State, workspace
 from ui.views import turn_to
 from ui.words import FATES, count_words, size_words, spacing_words
 
+NEW_CASE = "new case"
 USABLE = ("accepted", "warned")
 SOURCES = {"files": "Files or a zip", "folder": "A folder", "server": "On the server"}
 LAYOUT_WORDS = {"auto": "One image each", "images": "Stacks of pictures"}
@@ -129,7 +130,7 @@ def _check(draft: Draft) -> None:
         st.markdown(
             f"**{count_words(len(usable), 'image')} found.** Untick, or correct case and modality, then import."
         )
-        table = _editor(usable)
+        table = _editor(usable, draft.upload)
     else:
         st.warning("None of these files is an image that can be imported. The reasons are below.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -145,7 +146,7 @@ def _start_controls(draft: Draft, usable: Sequence[Proposal], table: pd.DataFram
         reason = refusal(table, cohort)
         if st.button("Import", type="primary", disabled=bool(reason), help=reason or None, icon=":material/download:"):
             with guard():
-                _start(draft, cohort, corrections_of(usable, table))
+                _start(draft, cohort, corrections_of(usable, table.replace({"case": {NEW_CASE: draft.upload}})))
     if st.button("Choose other files", help="Forget these files; nothing was imported"):
         _forget(draft)
         st.rerun()
@@ -163,11 +164,12 @@ def _joined(name: str) -> str:
     return f"They join the {count_words(len(cohorts[name].case_ids), 'case')} of cohort {name}."
 
 
-def _editor(proposals: Sequence[Proposal]) -> pd.DataFrame:
+def _editor(proposals: Sequence[Proposal], upload: str) -> pd.DataFrame:
+    """What the person made of it. Files without a folder are grouped by the upload, which is shown as a new case."""
     rows = pd.DataFrame(
         {
             "include": [proposal.include for proposal in proposals],
-            "case": [proposal.case for proposal in proposals],
+            "case": [NEW_CASE if proposal.case == upload else proposal.case for proposal in proposals],
             "modality": [proposal.modality for proposal in proposals],
             "label": [proposal.label for proposal in proposals],
             "files": [proposal.n_files for proposal in proposals],

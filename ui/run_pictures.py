@@ -18,7 +18,7 @@ from ui.state import workspace
 from ui.style import modality_chip
 from ui.windows import PREPARED, prepared_window
 
-HEIGHT_PX = 200
+HEIGHT_PX = 170
 MAX_COLUMNS = 7
 Pictures = dict[str, NDArray[np.float32]]
 

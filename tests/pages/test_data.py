@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -12,11 +14,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.cohort import Cohort, list_cohorts
+from core.errors import RefusedError
 from core.ingest import Proposal
 from core.jobs import BACKENDS
 from core.render import Window
 from core.runs import Job, list_jobs
 from core.types import Case, Volume
+from core.uploads import discard_forgotten, server_folder, server_folders
 from core.workspace import Workspace, write_json
 from ui.case_view import Box, tile
 from ui.histogram import histogram_of
@@ -70,7 +74,7 @@ def test_uploaded_images_become_a_cohort_that_is_shown(workspace):
     assert not page.exception and not page.error
     table = page.dataframe[0].value
     assert list(table["modality"]) == ["T1", "T2"]
-    assert len(set(table["case"])) == 1
+    assert set(table["case"]) == {"patient"}
     page.text_input(key="import-cohort").set_value("mine").run()
     press(page, "Import")
     assert ended(workspace, "ingest").state == "finished"
@@ -80,6 +84,15 @@ def test_uploaded_images_become_a_cohort_that_is_shown(workspace):
     assert len(page.get("image")) == 2
     assert "Last import: imported 2" in [expander.label for expander in page.expander]
     assert not any(workspace.uploads.iterdir())
+
+
+def test_files_without_a_folder_become_one_new_case(workspace):
+    page = uploaded(nifti("T1.nii.gz"), nifti("T2.nii.gz", 1))
+    assert list(page.dataframe[0].value["case"]) == ["new case", "new case"]
+    press(page, "Import")
+    assert ended(workspace, "ingest").params["corrections"] == {}
+    [case_id] = Cohort.open(workspace, "my-images").case_ids
+    assert sorted(Cohort.open(workspace, "my-images").describe(case_id)["volumes"]) == ["T1", "T2"]
 
 
 def press(page: AppTest, label: str) -> AppTest:
@@ -241,6 +254,16 @@ def test_a_point_outside_an_image_is_black():
     assert tile(volume, Window(0, 100), np.array([50.0, 50.0, 50.0]), True, 120).max() == 0
 
 
+def test_a_picture_of_one_slice_has_one_pane_and_no_slider(workspace):
+    picture = Volume(np.random.default_rng(0).uniform(0, 255, (12, 15, 1)).astype(np.float32), np.eye(4), "US")
+    Cohort.create(workspace, "pictures").write(Case("case-a", {"US": picture}))
+    page = opened()
+    assert not page.exception and not page.error
+    assert not page.slider
+    pane = tile(picture, Window(0, 255), np.zeros(3), True, 240)
+    assert pane.shape[0] / pane.shape[1] == pytest.approx(15 / 12, rel=0.05)
+
+
 def test_the_shared_box_lies_within_every_image():
     facts = [
         {"shape": [4, 5, 6], "affine": np.diag([1.0, 2.0, 3.0, 1.0]).tolist()},
@@ -257,3 +280,21 @@ def test_whole_numbers_make_no_comb_and_background_is_left_out():
     centres, shares = histogram_of(values)
     assert centres.min() > 0.4
     assert shares[:-1].min() > 0.5 * shares[:-1].max()
+
+
+@pytest.mark.parametrize("name", ["", "..", "/etc", "scans/../..", "other"])
+def test_a_folder_that_is_not_listed_is_refused(name, tmp_path, monkeypatch):
+    (tmp_path / "scans" / "one").mkdir(parents=True)
+    monkeypatch.setenv("CROSSMODAL_DATA_FOLDERS", str(tmp_path / "scans"))
+    assert list(server_folders()) == ["scans", "scans/one"]
+    with pytest.raises(RefusedError):
+        server_folder(name)
+
+
+def test_uploads_that_nobody_imported_are_removed_after_a_day(workspace):
+    for name, age_h in (("upload-old", 25), ("upload-new", 1)):
+        folder = workspace.uploads / name
+        folder.mkdir(parents=True)
+        os.utime(folder, (0, time.time() - age_h * 3600))
+    discard_forgotten(workspace)
+    assert [folder.name for folder in workspace.uploads.iterdir()] == ["upload-new"]
