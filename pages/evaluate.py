@@ -74,7 +74,7 @@ def show_run(table: Table, pair: Pair, pairs: list[Pair], metric: str, waiting: 
     else:
         left, right = st.columns([7, 3], gap="medium")
         with left:
-            subset_map(table, entry, pairs, metric)
+            subset_map(table, entry, pairs, metric, pair)
         with right:
             worst_cases(table, entry, pair, metric)
 
@@ -110,11 +110,10 @@ def main() -> None:
         with st.container(width=460):
             offer_evaluation(waiting)
         return
-    left, right = st.columns([62, 38], gap="medium")
+    left, right = st.columns([63, 37], gap="medium")
     with left:
         score_table(table, pair, metric)
-        for note in table.notes:
-            st.caption(note)
+        st.caption(" ".join(table.notes))
     with right:
         show_cases(table, pair, metric)
     show_run(table, pair, pairs, metric, waiting)

@@ -12,6 +12,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from core.metrics import METRICS
+from ui.heatmap import SubsetLook, clicked_pair, subset_chart
 from ui.judged_table import Table
 from ui.results import (
     Entry,
@@ -20,12 +21,13 @@ from ui.results import (
     pair_id,
     pair_words,
 )
-from ui.score_charts import CONFIG, Scale, clicked_pair, gain, interval_words, strip_chart, subset_chart
+from ui.score_charts import CONFIG, Scale, gain, interval_words, strip_chart
 from ui.state import State
 from ui.words import size_words, spacing_words
 
 SHOWN = ("mae", "psnr", "ssim")
 READS = 1.1  # a model that reads its source gets at least this much worse with another case's
+TALL_ROWS = 11
 TALL_PX = 430  # of the table and the dots; longer ones scroll
 CHART = "subset-chart"
 
@@ -49,7 +51,7 @@ def score_table(table: Table, pair: Pair, metric: str) -> None:
         frame,
         hide_index=True,
         column_config=_columns(scales, metric),
-        height=min(TALL_PX, 36 + 35 * len(lines)),
+        height="content" if len(lines) <= TALL_ROWS else TALL_PX,
         placeholder="",
         alt=f"Scores of every run and baseline for {pair_words(pair)}",
     )
@@ -83,21 +85,24 @@ def _columns(scales: Mapping[str, Scale], metric: str) -> dict[str, Any]:
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     scores = {
         name: number(
-            scale.label, width=95, format=f"%{scale.format}", help=f"{METRICS[name].help} Mean over cases, in the mask."
+            scale.label,
+            width=105 if name == "mae" else 78,
+            format=f"%{scale.format}",
+            help=f"{METRICS[name].help} Mean over cases, in the mask.",
         )
         for name, scale in scales.items()
     }
     return {
-        "name": text("Model", width=150, help="The run, or a baseline on the very same voxels."),
+        "name": text("Model", width=145, help="The run, or a baseline on the very same voxels."),
         **scores,
         "interval": text(
             "95 % interval", width=110, help=f"Of the mean {METRICS[metric].name}; BCa bootstrap over cases."
         ),
         "gain": text("vs baseline", width=85, help=f"{METRICS[metric].name} against the best baseline; + is better."),
-        "n": number("n", width=40, help="Held-out cases."),
-        "seconds": number("s / case", width=70, format="%.2f", help="Time to synthesise one whole volume from files."),
-        "memory": number("Peak MB", width=70, help="Most memory that the evaluating process held."),
-        "parameters": number("Params", width=75, format="%.2f M", help="Numbers that were learnt, in millions."),
+        "n": number("n", width=36, help="Held-out cases."),
+        "seconds": number("s / case", width=62, format="%.2f", help="Time to synthesise one whole volume from files."),
+        "memory": number("Peak MB", width=68, help="Most memory that the evaluating process held."),
+        "parameters": number("Params", width=68, format="%.2fM", help="Numbers that were learnt, in millions."),
     }
 
 
@@ -127,10 +132,11 @@ def scrolled(figure: go.Figure, at_most_px: int) -> DeltaGenerator:
     return st.container(height=at_most_px if is_tall else "content", border=False)
 
 
-def subset_map(table: Table, entry: Entry, pairs: Sequence[Pair], metric: str) -> None:
+def subset_map(table: Table, entry: Entry, pairs: Sequence[Pair], metric: str, chosen: Pair) -> None:
     """The heat map; a click chooses the pair for the whole page."""
-    is_dark = st.context.theme.type == "dark"
-    figure = subset_chart(entry, table.entries, pairs, metric, table.mae_units, "#E8EAF0" if is_dark else "#1B1D26")
+    ink = "#E8EAF0" if st.context.theme.type == "dark" else "#1B1D26"
+    look = SubsetLook(metric, table.mae_units, chosen, ink)
+    figure = subset_chart(entry, table.entries, pairs, look)
     with scrolled(figure, 470):
         st.plotly_chart(
             figure,
@@ -145,7 +151,7 @@ def subset_map(table: Table, entry: Entry, pairs: Sequence[Pair], metric: str) -
 def _take_click() -> None:
     pair = clicked_pair(st.session_state.get(CHART, {}))
     if pair is not None:
-        st.session_state[State.PAIR] = pair_id(pair)
+        st.session_state[State.PAIR] = pair
 
 
 def worst_cases(table: Table, entry: Entry, pair: Pair, metric: str) -> None:
@@ -161,10 +167,10 @@ def worst_cases(table: Table, entry: Entry, pair: Pair, metric: str) -> None:
     event = st.dataframe(
         frame,
         hide_index=True,
-        height=min(35 * (len(rows) + 1) + 3, 320),
+        height="content" if len(rows) <= TALL_ROWS else 320,
         on_select="rerun",
         selection_mode="single-row",
-        key=State.CASES_PICKED,
+        key=f"{State.CASES_PICKED}-{pair_id(pair)}",
         column_config={"case": "Case", metric: st.column_config.NumberColumn(scale.label, format=f"%{scale.format}")},
     )
     picked = event["selection"]["rows"]
@@ -207,7 +213,9 @@ def source_check(entry: Entry, mae_units: Mapping[str, str]) -> None:
         "n": number("n", help="Held-out cases."),
         "verdict": st.column_config.TextColumn("Reads its source?", help=f"Yes from a ratio of {READS:g} on."),
     }
-    st.dataframe(pd.DataFrame(lines), hide_index=True, column_config=config, height=min(36 + 35 * len(lines), 380))
+    st.dataframe(
+        pd.DataFrame(lines), hide_index=True, column_config=config, height="content" if len(lines) <= TALL_ROWS else 380
+    )
 
 
 def _verdict(ratio: float | None) -> str:

@@ -58,7 +58,10 @@ def choose_table(judged: Sequence[Judged]) -> Table:
         return Table(entries, by_study[key], by_study[key][0].protocol, notes, True)
     group = by_protocol[key]
     others = [item for item in judged if item.fingerprint != key]
-    return Table(entries_of(group), group, group[0].protocol, _why_apart(group[0], others), False)
+    notes = _why_apart(group[0], others)
+    if not group[0].protocol["held_out"]:
+        notes.append("Some of these cases were seen in training, so these numbers flatter.")
+    return Table(entries_of(group), group, group[0].protocol, notes, False)
 
 
 def _study_words(items: Sequence[Judged]) -> str:
