@@ -45,8 +45,7 @@ def score_table(table: Table, pair: Pair, metric: str) -> None:
     scales = {name: Scale.of(name, pair[1], table.mae_units) for name in SHOWN}
     lines = [_line(table, entry, pair, metric, scales) for entry in ranked(table.entries, pair, metric)]
     frame = pd.DataFrame(lines)
-    if "interval" in frame and not frame["interval"].any():
-        frame = frame.drop(columns="interval")
+    frame = frame.drop(columns=[name for name in ("interval", "gain") if not any(line[name] for line in lines)])
     st.dataframe(
         frame,
         hide_index=True,

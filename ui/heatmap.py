@@ -148,6 +148,7 @@ def _add_cells(
         ygap=2,
         zmin=-reach,
         zmax=reach,
+        showscale=any(cell.gain is not None for cell in cells.values()),
         colorscale=[[0, WORSE], [0.5, NEUTRAL], [1, BETTER]],
         colorbar={
             "title": {"text": "vs. best<br>baseline", "side": "top"},

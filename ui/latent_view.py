@@ -79,7 +79,7 @@ def show_map(points: Points, drawn: Projection, colour: str, pairs: Pairs, which
         notes.append(f"Only the {MAX_LINES:,} most torn pairs have a line: find a case to see all of its lines.")
     if drawn.xy.shape[1] == 3:
         notes.append("Drag to turn. To select by lasso, go to 2-D; to follow a case, find it by name.")
-    st.caption(" ".join([*notes, "Distances on a map mislead; the neighbours beside it are true distances."]))
+    st.caption(" ".join([*notes, "Distances on a map mislead; true ones stand under Neighbours."]))
 
 
 def take_selection() -> None:

@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 
 from core.metrics import IN_UNIT, METRICS
 from ui.results import Entry, Pair, Stat
-from ui.style import modality_colour
 
+ACCENT = "#6E6BE0"  # of the theme, between its light and its dark form
 QUIET = "rgba(128,128,128,0.75)"
 CONFIG = {"displaylogo": False, "displayModeBar": False}
 
@@ -95,7 +95,7 @@ def _add_entry(figure: go.Figure, entry: Entry, pair: Pair, scale: Scale) -> Non
     stat = entry.stat(pair, scale.metric)
     if stat is None:
         return
-    colour = QUIET if entry.is_baseline else modality_colour(pair[1])
+    colour = QUIET if entry.is_baseline else ACCENT
     rows = [row for row in entry.rows[pair] if row[scale.metric] is not None]
     figure.add_scatter(
         x=[row[scale.metric] for row in rows],
