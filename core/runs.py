@@ -140,6 +140,11 @@ class Job:
         path = self.folder / "results.json"
         return read_json(path) if path.exists() else None
 
+    def forget(self, *names: str) -> None:
+        """Strike parameters that are no longer needed and could tell of whom the job is."""
+        params = {name: value for name, value in self.params.items() if name not in names}
+        write_json(self.folder / "job.json", {**self.spec, "params": params})
+
     def delete(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.errors import NotFoundError, RefusedError
-from core.workspace import Workspace, new_id, safe_name
+from core.workspace import Workspace, new_id, read_json, safe_name
 
+LABELS = "labels.json"  # in an import's job folder, until the page has read it
 MAX_FILES = 5_000
 MAX_BYTES = 4 * 1024**3
 FORGOTTEN_AFTER_S = 24 * 3600.0
@@ -87,11 +88,25 @@ def server_folder(name: str) -> Path:
     return folders[name]
 
 
+def take_labels(folder: Path) -> list[str]:
+    """The labels of an import's files, in the order of its report; the first reader takes them, then they are gone."""
+    path = folder / LABELS
+    if not path.exists():
+        return []
+    labels: list[str] = read_json(path)
+    path.unlink(missing_ok=True)
+    return labels
+
+
 def discard_forgotten(workspace: Workspace) -> None:
-    """Remove uploads that nobody imported for a day: they may name patients."""
-    for folder in workspace.uploads.glob("upload-*"):
-        if time.time() - folder.stat().st_mtime > FORGOTTEN_AFTER_S:
-            shutil.rmtree(folder, ignore_errors=True)
+    """Remove uploads that nobody imported, and labels that nobody read, for a day: they may name patients."""
+    for path in (*workspace.uploads.glob("upload-*"), *workspace.jobs.glob(f"*/{LABELS}")):
+        if time.time() - path.stat().st_mtime < FORGOTTEN_AFTER_S:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def discard(workspace: Workspace, upload: str) -> None:

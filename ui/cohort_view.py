@@ -12,6 +12,7 @@ import streamlit as st
 from core.cohort import Cohort
 from core.runs import ENDED, Job, list_jobs
 from core.types import LABEL_UNIT
+from core.uploads import take_labels
 from ui.import_view import report_table
 from ui.state import State, workspace
 from ui.style import simulated_badge
@@ -89,7 +90,7 @@ def last_import(cohort: str) -> Job | None:
 
 def import_report(job: Job, is_open: bool) -> None:
     """What became of each file: counts first, then the reasons."""
-    files = (job.result or {}).get("files", [])
+    files = _labelled(job, (job.result or {}).get("files", []))
     counts = Counter(row["fate"] for row in files)
     said = ", ".join(f"{words.lower()} {counts[fate]}" for fate, words in FATES.items() if counts[fate])
     has_news = is_open and any(counts[fate] for fate in FATE_HELP)
@@ -100,8 +101,17 @@ def import_report(job: Job, is_open: bool) -> None:
         report_table(files, "Files")
 
 
+def _labelled(job: Job, files: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The files under their own labels in the session that looks first, and by number ever after."""
+    kept: dict[str, list[str]] = st.session_state.setdefault(State.LABELS, {})
+    if job.id not in kept:
+        kept[job.id] = take_labels(job.folder)
+    labels = kept[job.id] or [str(row["label"]) for row in files]
+    return [{**row, "label": label} for row, label in zip(files, labels, strict=True)]
+
+
 def delete_cohort(cohort: Cohort) -> None:
-    """Remove the cohort and the reports of its imports, which name the files."""
+    """Remove the cohort and the reports of its imports."""
     for job in list_jobs(workspace()):
         if job.kind == "ingest" and job.params.get("cohort") == cohort.name and job.state in ENDED:
             job.delete()

@@ -8,7 +8,8 @@ from typing import Any
 
 from core.progress import Progress
 from core.runs import Job, Run
-from core.workspace import Workspace
+from core.uploads import LABELS
+from core.workspace import Workspace, write_json
 
 
 def ingest(job: Job, workspace: Workspace, progress: Progress) -> Any:
@@ -26,10 +27,18 @@ def ingest(job: Job, workspace: Workspace, progress: Progress) -> Any:
     try:
         report = run_ingest(workspace, [source], params["cohort"], params["layout"], corrections, progress)
     finally:
+        job.forget("corrections", "folder")
         if upload:
             discard(workspace, upload)
-    job.write_result(report)
+    job.write_result(_without_labels(job, report))
     return report
+
+
+def _without_labels(job: Job, report: dict[str, Any]) -> dict[str, Any]:
+    """The report that stays: files by number. Their labels can name a patient; they wait for the page, once."""
+    write_json(job.folder / LABELS, [row["label"] for row in report["files"]])
+    files = [{**row, "label": f"File {n}"} for n, row in enumerate(report["files"], 1)]
+    return {**report, "files": files}
 
 
 def prepare(job: Job, workspace: Workspace, progress: Progress) -> Any:
