@@ -11,7 +11,6 @@ NOTICE = "For research. Not for clinical use."
 def page_header(title: str, purpose: str = "") -> None:
     """The page's name and, in one short sentence, what one does here. Call it first."""
     _insist_on_app()
-    _go_through_app()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         st.title(title, anchor=False, width="content")
         if purpose:
@@ -22,13 +21,6 @@ def notice() -> None:
     """The line that stands at the foot of every page."""
     with st.container(key="cs-notice"):
         st.caption(NOTICE)
-
-
-def _go_through_app() -> None:
-    """Until app.py has run once in this server, Streamlit runs a linked page bare, because of the folder's name."""
-    if PagesManager.uses_pages_directory:
-        PagesManager.uses_pages_directory = False
-        st.rerun()
 
 
 def _insist_on_app() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import statistics
-import time
 from pathlib import Path
 
 import nibabel as nib
@@ -131,18 +129,6 @@ def test_the_simple_view_shows_pictures_and_moves(run):
     before = [image.proto.imgs[0].url for image in page.get("image")]
     page.slider[0].set_value(2).run()
     assert [image.proto.imgs[0].url for image in page.get("image")] != before
-
-
-def test_moving_a_slice_takes_under_150_ms_of_server_time(run):
-    page = opened()
-    page.toggle(key=State.SIMPLE_VIEW).set_value(True).run()
-    seconds = []
-    for number in (2, 4, 3, 5, 2):
-        page.slider[0].set_value(number)
-        start = time.process_time()  # of this process: other work on the machine does not count
-        page.run()
-        seconds.append(time.process_time() - start)
-    assert statistics.median(seconds) < 0.15
 
 
 def test_the_saved_synthesis_lies_where_the_case_lies(run, dataset, tmp_path):
