@@ -4,7 +4,6 @@ subsets with absent channels at zero as in Sharma & Hamarneh 2020, IEEE TMI 39(4
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from pydantic import Field
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from core.config import Names, Settings
 from core.errors import InvalidConfigError
 from core.models.base import Batch, Model, Shapes
-from core.models.blocks import channels_at, conv_block, pad, up, visible
+from core.models.blocks import Trunk, to_pixels, visible
 from core.models.formulas import Point, absolute_error, mean_over_rows, random_subset, sum_of
 
 
@@ -23,8 +22,8 @@ class UNet(Model):
     can_decode = False
 
     class Config(Settings):
-        width: int = Field(16, ge=4, le=256, description="Channels at full resolution; more is slower and finer")
-        halvings: int = Field(3, ge=1, le=5, description="How often the image is halved")
+        width: int = Field(16, ge=4, le=256, description="Channels at half resolution; more is slower and finer")
+        halvings: int = Field(3, ge=2, le=5, description="How often the image is halved")
         given: Names = Field((), description="Learn from exactly these modalities; empty: from any subset")
         target: Names = Field((), description="Learn to make these only; empty: every modality that is not given")
 
@@ -32,32 +31,15 @@ class UNet(Model):
         super().__init__(config, shapes)
         _check(config, shapes)
         self.targets = config.target or tuple(m for m in shapes.modalities if m not in config.given)
-        widths = [channels_at(config.width, level) for level in range(config.halvings + 1)]
-        n_in = len(shapes.modalities) * (shapes.channels + 1)
-        self.stem = conv_block(n_in, widths[0])
-        pairs = list(pairwise(widths))
-        self.downs = nn.ModuleList(nn.Sequential(conv_block(a, b, 2), conv_block(b, b)) for a, b in pairs)
-        self.ups = nn.ModuleList(up(b, a) for a, b in reversed(pairs))
-        self.merges = nn.ModuleList(conv_block(2 * a, a) for a, _ in reversed(pairs))
-        self.head = nn.Conv2d(widths[0], len(self.targets) * shapes.channels, 1)
+        n_in, n_out = len(shapes.modalities) * shapes.channels, len(self.targets) * shapes.channels
+        self.trunk = Trunk(n_in, config.width, config.width, config.halvings, level=1)
+        self.head = nn.Sequential(*to_pixels(config.width, n_out))
 
     def _down(self, batch: Batch) -> list[Tensor]:
-        """The features of each level, finest first."""
-        features = [self.stem(pad(self._stack(batch), 2**self.config.halvings))]
-        for down in self.downs:
-            features.append(down(features[-1]))
-        return features
-
-    def _stack(self, batch: Batch) -> Tensor:
-        """All modalities as channels, absent ones zero, then a plane of ones for each that is there."""
+        """The trunk's features of all modalities as channels, absent ones zero."""
         blank = batch.mask.new_zeros(batch.size, self.shapes.channels, *self.shapes.size, dtype=torch.float32)
-        images, planes = [], []
-        for m in self.shapes.modalities:
-            is_known = m in batch.x
-            images.append(visible(batch, m) if is_known else blank)
-            plane = blank[:, :1]
-            planes.append(plane + batch.present[m].view(-1, 1, 1, 1) if is_known else plane)
-        return torch.cat(images + planes, 1)
+        images = [visible(batch, m) if m in batch.x else blank for m in self.shapes.modalities]
+        return self.trunk.down(torch.cat(images, 1))
 
     def encode(self, batch: Batch) -> Point:
         """The bottleneck's features."""
@@ -67,11 +49,9 @@ class UNet(Model):
         raise InvalidConfigError("A U-Net has no code to decode: it needs the given images too.", "NO-DECODER")
 
     def synthesise(self, batch: Batch, targets: Sequence[str]) -> dict[str, Tensor]:
-        *skips, x = self._down(batch)
-        for grow, merge, skip in zip(self.ups, self.merges, reversed(skips), strict=True):
-            x = merge(torch.cat([grow(x), skip], 1))
         h, w = self.shapes.size
-        outputs = dict(zip(self.targets, self.head(x)[..., :h, :w].chunk(len(self.targets), 1), strict=True))
+        images = self.head(self.trunk.up(self._down(batch)))[..., :h, :w]
+        outputs = dict(zip(self.targets, images.chunk(len(self.targets), 1), strict=True))
         return {m: outputs[m] for m in targets}
 
     def supports(self, given: Sequence[str], target: str) -> bool:

@@ -20,7 +20,7 @@ class GaussianSettings(ConvSettings):
     beta: float = Field(1.0, ge=0, le=1000, description="Weight of the KL term; above 1 the code holds less")
     warmup_steps: int = Field(200, ge=0, le=1_000_000, description="Steps over which the KL term's weight grows from 0")
     likelihood: Literal["laplace", "normal"] = Field("laplace", description="How pixels scatter around the decoder")
-    scale: float = Field(0.1, gt=0, le=10, description="Width of that scatter on the 0-1 scale; smaller is finer")
+    scale: float = Field(0.03, gt=0, le=10, description="Width of that scatter on the 0-1 scale; smaller is finer")
 
 
 class VAE(Model):

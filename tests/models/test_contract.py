@@ -176,7 +176,8 @@ OTHER_SETTINGS = [
       (("width", 8), ("latent_dim", 3), ("halvings", 2), ("spatial_latent", False))],
     *[(name, key, value) for name in ("vae", "mvae") for key, value in
       (("beta", 3.0), ("warmup_steps", 7), ("likelihood", "normal"), ("scale", 0.3))],
-    ("mvae", "n_subsets", 0), ("ae", "cross_weight", 0.0), ("ae", "tie_weight", 5.0), ("ae", "error", "squared"),
+    ("mvae", "n_subsets", 0),
+    ("mvae", "cross_weight", 0.0), ("ae", "cross_weight", 0.0), ("ae", "tie_weight", 5.0), ("ae", "error", "squared"),
     ("unet", "width", 8), ("unet", "halvings", 2), ("unet", "given", ("T1",)), ("unet", "target", ("T2",)),
     ("dense_ae", "code", 5),
 ]  # fmt: skip

@@ -39,16 +39,16 @@ def test_mvae_of_two_modalities_has_three_elbos() -> None:
 
 
 def test_mvae_loss_is_the_sum_of_its_elbos() -> None:
-    model, batch = build("mvae", width=4, n_subsets=0, warmup_steps=0, beta=2.0), full_batch()
+    model, batch = build("mvae", width=4, n_subsets=0, cross_weight=0, warmup_steps=0, beta=2.0), full_batch()
     torch.manual_seed(5)
-    total = float(model.loss(batch, "model", 1)["total"])
+    total = float(model.loss(batch, "model", 1)["total"].detach())
     torch.manual_seed(5)
     expected = 0.0
     for subset in (list(SHAPES.modalities), *[[m] for m in SHAPES.modalities]):
         posterior = model.encode(batch.only(subset))
         z = posterior.sample()
         for m, image in model.decode(z, subset).items():
-            nll = -torch.distributions.Laplace(image, 0.1).log_prob(batch.x[m])
+            nll = -torch.distributions.Laplace(image, 0.03).log_prob(batch.x[m])
             expected += float(nll.sum()) / batch.size
         expected += 2.0 * float(posterior.kl_to_standard_normal().sum()) / batch.size
     assert total == pytest.approx(expected, rel=1e-5)
@@ -73,7 +73,7 @@ def test_ae_without_cross_or_tie_is_one_autoencoder_for_each_modality() -> None:
     for m in SHAPES.modalities:
         image = model.synthesise(batch.only([m]), [m])[m]
         expected += float(((image - batch.x[m]) ** 2).sum()) / batch.size
-    assert float(model.loss(batch, "model", 0)["total"]) == pytest.approx(expected, rel=1e-5)
+    assert float(model.loss(batch, "model", 0)["total"].detach()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_tie_is_the_sum_of_squared_distances_between_pairs_of_codes() -> None:
@@ -81,7 +81,7 @@ def test_the_tie_is_the_sum_of_squared_distances_between_pairs_of_codes() -> Non
     codes = [model.encode(batch.only([m])).mean for m in SHAPES.modalities]
     pairs = [(0, 1), (0, 2), (1, 2)]
     expected = sum(float(((codes[a] - codes[b]) ** 2).sum()) for a, b in pairs) / batch.size
-    assert float(model.loss(batch, "model", 0)["tie"]) == pytest.approx(expected, rel=1e-4)
+    assert float(model.loss(batch, "model", 0)["tie"].detach()) == pytest.approx(expected, rel=1e-4)
 
 
 def test_vae_and_dense_ae_rebuild_a_modality_from_itself_only() -> None:
