@@ -72,7 +72,7 @@ def test_ae_without_cross_or_tie_is_one_autoencoder_for_each_modality() -> None:
     expected = 0.0
     for m in SHAPES.modalities:
         image = model.synthesise(batch.only([m]), [m])[m]
-        expected += float(((image - batch.x[m]) ** 2).sum()) / batch.size
+        expected += float(((image.detach() - batch.x[m]) ** 2).sum()) / batch.size
     assert float(model.loss(batch, "model", 0)["total"].detach()) == pytest.approx(expected, rel=1e-5)
 
 
