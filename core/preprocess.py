@@ -150,7 +150,8 @@ def make_mask(reference: Volume, method: str) -> tuple[Mask, list[str]]:
     background = data.min()
     is_extracted = reference.unit != "HU" and np.mean(data == background) > 0.2
     warnings = ["BRAIN-NOT-EXTRACTED"] if method == "brain" and not is_extracted else []
-    mask = data > background if is_extracted else _body(reference)
+    barely = 1e-6 * (data.max() - background)  # what interpolation's rounding leaks into neighbouring voxels
+    mask = data > background + barely if is_extracted else _body(reference)
     mask = _filled(_largest(mask))
     if mask.mean() < 0.02:
         return np.ones(data.shape, dtype=bool), [*warnings, "NO-FOREGROUND"]

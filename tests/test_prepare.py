@@ -57,6 +57,19 @@ def test_a_marked_voxel_keeps_its_millimetres_into_the_dataset(workspace: Worksp
         np.testing.assert_allclose((dataset.affine(case_id) @ [*voxel, 1])[:3], place, atol=1e-4)
 
 
+def test_padding_a_smaller_case_does_not_widen_its_mask(workspace: Workspace) -> None:
+    cohort = Cohort.create(workspace, "sizes")
+    affine = np.diag([1.0, 2, 3, 1])
+    affine[:3, 3] = (-9.1, 14.3, 25.7)
+    for n in range(2):
+        data = np.zeros((15 - n, 16 + n, 17 - 2 * n), np.float32)
+        data[4:11, 4:12, 4:13] = np.random.default_rng(n).uniform(100, 130, (7, 8, 9))
+        cohort.write(Case(f"case-{n}", {"T1": Volume(data, affine, "T1")}, {}))
+    dataset = prepare(workspace, cohort, "sizes", make_recipe("generic"))
+    for case_id in dataset.case_ids:
+        assert dataset.mask(case_id).sum() == 7 * 8 * 9
+
+
 def test_modalities_on_other_grids_land_on_the_reference_s(workspace: Workspace) -> None:
     """A ramp in millimetres, stored twice as coarse, comes back as the same ramp wherever it has data."""
     t1 = phantom_case("case-1", 5, ("T1",)).volumes["T1"]
