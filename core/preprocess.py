@@ -24,6 +24,8 @@ Mask = NDArray[np.bool_]
 MAX_VOXELS = 512**3
 AIR_HU = -1024.0
 BODY_HU = -400.0
+EXTRACTED_SHARE = 0.2  # so much of an image exactly at its background: somebody has cut it out
+MAX_BRAIN_ML = 2200.0  # more than that is a head
 FIXED_RANGES = {"US": (0.0, 255.0)}  # modalities whose scanner output is a display scale
 
 
@@ -147,12 +149,14 @@ def make_mask(reference: Volume, method: str) -> tuple[Mask, list[str]]:
     data = reference.data
     if method == "none":
         return np.ones(data.shape, dtype=bool), []
-    background = data.min()
-    is_extracted = reference.unit != "HU" and np.mean(data == background) > 0.2
-    warnings = ["BRAIN-NOT-EXTRACTED"] if method == "brain" and not is_extracted else []
+    # Spline interpolation rings below a background of 0.
+    background = np.float32(0) if np.mean(data == 0) > EXTRACTED_SHARE else data.min()
+    is_extracted = reference.unit != "HU" and np.mean(data == background) > EXTRACTED_SHARE
     barely = 1e-6 * (data.max() - background)  # what interpolation's rounding leaks into neighbouring voxels
     mask = data > background + barely if is_extracted else _body(reference)
     mask = _filled(_largest(mask))
+    is_head = mask.sum() * np.prod(reference.spacing_mm) > 1000 * MAX_BRAIN_ML
+    warnings = ["BRAIN-NOT-EXTRACTED"] if method == "brain" and (is_head or not is_extracted) else []
     if mask.mean() < 0.02:
         return np.ones(data.shape, dtype=bool), [*warnings, "NO-FOREGROUND"]
     return mask, warnings

@@ -140,3 +140,20 @@ def test_a_brain_mask_of_an_extracted_brain_is_its_support_with_holes_closed() -
 def test_a_head_that_is_taken_for_a_brain_is_warned_of() -> None:
     _, warnings = make_mask(phantom_case("case-1", 1).volumes["T1"], "brain")
     assert warnings == ["BRAIN-NOT-EXTRACTED"]
+
+
+def test_values_below_a_background_of_zero_do_not_hide_that_a_brain_is_extracted() -> None:
+    data = np.zeros((20, 24, 8), np.float32)
+    data[4:16, 5:20, 1:7] = 50
+    data[3, 5:20, 1:7] = -2
+    mask, warnings = make_mask(Volume(data, np.eye(4), "T1"), "brain")
+    assert warnings == []
+    np.testing.assert_array_equal(mask, data > 0)
+
+
+def test_more_than_a_brain_is_warned_of_although_the_air_around_it_is_zero() -> None:
+    data = np.zeros((20, 24, 8), np.float32)
+    data[4:16, 5:20, 1:7] = 50
+    for spacing_mm, expected in ((12.0, []), (13.0, ["BRAIN-NOT-EXTRACTED"])):
+        _, warnings = make_mask(Volume(data, np.diag([spacing_mm] * 3 + [1]), "T1"), "brain")
+        assert warnings == expected
