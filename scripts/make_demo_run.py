@@ -28,7 +28,7 @@ from core.workspace import Workspace, write_json
 
 MODEL = "mvae"
 MODEL_SETTINGS: dict[str, object] = {}
-TRAIN_SETTINGS: dict[str, object] = {"epochs": 12, "max_minutes": 600, "preview_every": 200}
+TRAIN_SETTINGS: dict[str, object] = {"epochs": 18, "max_minutes": 600, "preview_every": 400}
 N_THREADS = 2
 KEPT_PREVIEWS = 8
 MAPS = [("umap", 2, "slice"), ("pca", 2, "slice"), ("umap", 2, "case"), ("pca", 2, "case")]

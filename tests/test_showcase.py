@@ -1,0 +1,66 @@
+"""The demo as it ships: the cohort, its dataset and the trained run fit each other, to the numbers shown."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from core.dataset import Dataset
+from core.runs import Run
+from core.showcase import DERIVED, RUN_ID, SHIPPED, install_shipped_run, is_ready, make_showcase
+from core.workspace import Workspace, read_json
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The whole demo, as `make run` makes it."""
+    workspace = Workspace(tmp_path_factory.mktemp("demo"))
+    result = make_showcase(workspace)
+    assert result == {"cohort": "demo", "dataset": "demo", "cases": 24, "run": RUN_ID}
+    return workspace
+
+
+def test_the_shipped_weights_are_the_ones_that_were_hashed() -> None:
+    digest = hashlib.sha256((SHIPPED / "weights.safetensors").read_bytes()).hexdigest()
+    assert (SHIPPED / "weights.sha256").read_text().split()[0] == digest
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*")) < 12 * 1024**2
+
+
+def test_the_demo_is_ready_for_all_pages(demo: Workspace) -> None:
+    run = Run.open(demo, RUN_ID)
+    assert is_ready(demo)
+    assert run.state == "finished"
+    assert run.history() and run.previews and run.has_weights
+    assert run.config.dataset_fingerprint == Dataset.open(demo, "demo").fingerprint
+
+
+def test_the_shipped_run_does_here_what_its_results_say(demo: Workspace) -> None:
+    """T1 -> T2 of one held-out case, computed anew, within 1 % of the shipped number."""
+    from core.compare import compare_case
+    from core.synthesis import load_run
+
+    loaded = load_run(demo, Run.open(demo, RUN_ID), "cpu")
+    case_id = loaded.split.test[0]
+    shipped = next(
+        row
+        for row in read_json(SHIPPED / "results.json")["rows"]
+        if (row["model"], row["case"], row["given"], row["target"]) == (loaded.run.config.model, case_id, ["T1"], "T2")
+    )
+    again = compare_case(loaded, case_id, ["T1"], "T2").metrics
+    assert again["mae"] == pytest.approx(shipped["mae"], rel=0.01)
+    assert again["ssim"] == pytest.approx(shipped["ssim"], rel=0.01)
+
+
+def test_results_of_other_arrays_are_left_out(demo: Workspace, tmp_path: Path) -> None:
+    """Where the generated voxels differ in a rounding, weights serve and numbers are not carried over."""
+    other = Workspace(tmp_path)
+    shutil.copytree(demo.datasets / "demo", other.datasets / "demo")
+    index = other.datasets / "demo" / "index.json"
+    index.write_text(index.read_text().replace(Dataset.open(demo, "demo").fingerprint, "0" * 64))
+    run = install_shipped_run(other, Dataset.open(other, "demo"))
+    assert run.config.dataset_fingerprint == "0" * 64
+    assert run.has_weights
+    assert not any((run.folder / name).exists() for name in DERIVED)
