@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 from core.readers.naming import known_modality, plain_name, safe_modality, strip_extension, take_apart
 
@@ -34,9 +35,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class _Guess:
-    parent: str
+    folders: tuple[str, ...]
     stem: str
     pair: Pair
+
+    @property
+    def parent(self) -> str:
+        return self.folders[-1] if self.folders else ""
 
 
 def pair_up(places: Sequence[Place]) -> list[Pair]:
@@ -53,19 +58,19 @@ def pair_up(places: Sequence[Place]) -> list[Pair]:
 
 
 def _guess(place: Place) -> _Guess:
-    *folders, name = place.parts
+    folders, name = place.parts[:-1], place.parts[-1]
     parent = folders[-1] if folders else ""
     stem = strip_extension(name)
     if place.member:
         modality = take_apart(place.member).modality
-        return _Guess(parent, place.member, Pair(take_apart(stem).case or _own(stem, parent), modality))
+        return _Guess(folders, place.member, Pair(take_apart(stem).case or _own(stem, parent), modality))
     found = take_apart(stem)
     if found.modality:
-        return _Guess(parent, stem, Pair(found.case or parent, found.modality))
+        return _Guess(folders, stem, Pair(found.case or parent, found.modality))
     of_folder = known_modality(parent)
     if of_folder:
-        return _Guess(parent, stem, Pair(stem, of_folder))
-    return _Guess(parent, stem, Pair("", ""))
+        return _Guess(folders, stem, Pair(stem, of_folder))
+    return _Guess(folders, stem, Pair("", ""))
 
 
 def _own(stem: str, parent: str) -> str:
@@ -80,23 +85,42 @@ def _apart(guesses: list[_Guess]) -> list[Pair]:
         if not guess.pair.modality:
             stems[guess.parent].add(guess.stem)
     folders = len(stems) > 1 and all(_all_numbered(names) and plain_name(parent) for parent, names in stems.items())
-    parents: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for guess in guesses:
-        parents[guess.pair.case, guess.pair.modality].add(guess.parent)
-    return [_one(guess, stems, folders, len(parents[guess.pair.case, guess.pair.modality]) > 1) for guess in guesses]
+    pairs = [_one(guess, stems, folders) for guess in guesses]
+    spans = _telling_folders(guesses, pairs)
+    return [_with_folders(guess, pair, spans.get(pair.case)) for guess, pair in zip(guesses, pairs, strict=True)]
 
 
-def _one(guess: _Guess, stems: dict[str, set[str]], folders_are_modalities: bool, ambiguous: bool) -> Pair:
+def _one(guess: _Guess, stems: dict[str, set[str]], folders_are_modalities: bool) -> Pair:
     pair = guess.pair
-    if pair.modality:
-        return replace(pair, case=f"{guess.parent}/{pair.case}") if ambiguous else pair
-    if pair.case:
+    if pair.modality or pair.case:
         return pair
     if folders_are_modalities:
         return Pair(guess.stem, safe_modality(guess.parent))
     if len(stems[guess.parent]) > 1 and _all_numbered(stems[guess.parent]):
         return Pair(guess.stem if len(stems) == 1 else f"{guess.parent}/{guess.stem}", UNNAMED)
     return Pair(guess.parent, "")
+
+
+def _telling_folders(guesses: list[_Guess], pairs: list[Pair]) -> dict[str, slice]:
+    """Of a case's name that several folders use for the same image: which folders tell the cases apart."""
+    places: dict[tuple[str, str], set[tuple[str, ...]]] = defaultdict(set)
+    for guess, pair in zip(guesses, pairs, strict=True):
+        places[pair.case, pair.modality or guess.stem].add(guess.folders)
+    spans: dict[str, slice] = {}
+    for (case, _), found in places.items():
+        if len(found) > 1:
+            start = next(n for n in count() if len({folders[: n + 1] for folders in found}) > 1)
+            stop = next(n for n in count(start) if len({folders[:n] for folders in found}) == len(found))
+            old = spans.get(case, slice(start, stop))
+            spans[case] = slice(min(start, old.start), max(stop, old.stop))
+    return spans
+
+
+def _with_folders(guess: _Guess, pair: Pair, span: slice | None) -> Pair:
+    if span is None:
+        return pair
+    above = [name for name in guess.folders[span] if name != pair.case]
+    return replace(pair, case="/".join([*above, pair.case]))
 
 
 def _all_numbered(stems: set[str]) -> bool:

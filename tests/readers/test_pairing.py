@@ -55,6 +55,13 @@ def pairs(*paths: str) -> list[Pair]:
         (("photo/001.png", "sketch/001.png"), [("001", "photo"), ("001", "sketch")]),
         (("a/pre.nii", "a/post.nii"), [("a", "pre"), ("a", "post")]),
         (("a/foo.nii",), [("a", "foo")]),
+        (("d/A/1/T1.nii", "d/B/1/T1.nii", "d/B/1/T2.nii"), [("A/1", "T1"), ("B/1", "T1"), ("B/1", "T2")]),
+        (("d/A/1/kspace.npy", "d/B/1/kspace.npy"), [("A/1", "kspace"), ("B/1", "kspace")]),
+        (("A/T1/1.png", "A/CT/1.png", "B/T1/1.png"), [("A/1", "T1"), ("A/1", "CT"), ("B/1", "T1")]),
+        (
+            ("d/s/anat/s_T1.nii", "d/s/pet/s_pet.nii", "d/reg/s/anat/s_T1.nii"),
+            [("s", "T1"), ("s", "PET"), ("reg/s", "T1")],
+        ),
     ],
 )
 def test_the_usual_layouts_are_understood(paths, expected):
