@@ -138,4 +138,4 @@ class Workspace:
 
     def pseudonym(self, text: str) -> str:
         """HMAC-SHA256 of `text` under the secret, 12 hex digits: a person keeps theirs, nobody can invert it."""
-        return hmac.new(self.secret(), text.encode(), hashlib.sha256).hexdigest()[:12]
+        return hmac.new(self.secret(), text.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[:12]

@@ -106,6 +106,23 @@ def test_names_never_reach_the_disk(workspace: Workspace, tmp_path: Path):
 
 
 @pytest.mark.usefixtures("in_process")
+def test_folders_of_one_name_from_different_places_are_different_cases(workspace: Workspace, tmp_path: Path):
+    for n, name in enumerate(["a/01/T1.nii", "a/01/T2.nii", "b/01/T1.nii"]):
+        save(tmp_path / name, n)
+    for paths in ([tmp_path], [tmp_path / "a/01", tmp_path / "b/01"], sorted(tmp_path.glob("*/*/*.nii"))):
+        report = ingest(workspace, paths, f"c{len(paths)}")
+        assert [row["fate"] for row in report["files"]] == ["accepted"] * 3
+        assert len({row["label"] for row in report["files"]}) == 3
+        assert [row["case"] for row in report["files"]].count(report["files"][0]["case"]) == 2
+
+
+def test_a_name_that_is_no_text_does_not_stop_the_import(workspace: Workspace, tmp_path: Path):
+    save(tmp_path / "in/T1.nii").rename(tmp_path / "in" / os.fsdecode(b"M\xfcller_T1.nii"))
+    report = ingest(workspace, [tmp_path / "in"], "c")
+    assert fates(report) == {"Mller_T1.nii": ("accepted", "")}
+    json.dumps(report, allow_nan=False).encode("ascii")
+
+
 def test_another_modality_joins_the_case_and_the_same_one_is_kept(workspace: Workspace, tmp_path: Path):
     first = save(tmp_path / "P1" / "T1.nii.gz", 1)
     case = ingest(workspace, [first], "c")["cases"][0]["id"]

@@ -47,7 +47,8 @@ def collected(workspace: Workspace, paths: Sequence[Path]) -> Iterator[list[Sour
     """
     folder = workspace.uploads / new_id("import")
     try:
-        sources = [source for path in paths for source in _behind(Path(path), folder)]
+        names = _root_names(paths)
+        sources = [source for path in paths for source in _behind(Path(path), names, folder)]
         if len(sources) > MAX_FILES:
             raise RefusedError(
                 f"These are {len(sources):,} files; import at most {MAX_FILES:,} at a time.", "TOO-MANY-FILES"
@@ -57,19 +58,31 @@ def collected(workspace: Workspace, paths: Sequence[Path]) -> Iterator[list[Sour
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _behind(path: Path, folder: Path) -> Iterator[Source]:
+def _root_names(paths: Sequence[Path]) -> dict[Path, tuple[str, ...]]:
+    """What each given folder is called: by its name, or by as much of its path as tells two of one name apart."""
+    roots = {_root(Path(path)) for path in paths}
+    count = Counter(root.name for root in roots)
+    inside = {root: root.relative_to(os.path.commonpath(roots)).parts for root in roots}
+    return {root: (inside[root] if count[root.name] > 1 else ()) or (root.name,) for root in roots}
+
+
+def _root(path: Path) -> Path:
+    return path.resolve() if path.is_dir() else path.absolute().parent
+
+
+def _behind(path: Path, names: dict[Path, tuple[str, ...]], folder: Path) -> Iterator[Source]:
     if not path.exists():
         raise NotFoundError("One of the paths to import does not exist. Check the spelling.")
     if not path.is_dir():
-        yield from _file(path.resolve(), (path.absolute().parent.name, path.name), path.name, folder)
+        yield from _file(path.resolve(), (*names[_root(path)], path.name), path.name, folder)
         return
     root = path.resolve()
-    for place, folders, names in os.walk(root):
+    for place, folders, files in os.walk(root):
         folders.sort()
-        for name in sorted([*names, *(link for link in folders if os.path.islink(os.path.join(place, link)))]):
+        for name in sorted([*files, *(link for link in folders if os.path.islink(os.path.join(place, link)))]):
             file = Path(place) / name
             inside = file.relative_to(root).parts
-            yield from _file(file, (root.name, *inside), clean_path_label(inside), folder)
+            yield from _file(file, (*names[root], *inside), clean_path_label(inside), folder)
 
 
 def _file(path: Path, parts: tuple[str, ...], label: str, folder: Path) -> Iterator[Source]:
