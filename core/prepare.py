@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,6 +92,9 @@ def prepare(
     """
     case_ids = cohort.case_ids
     shape = common_shape(cohort, config)
+    wanted = config.resample.reference
+    if wanted and not any(wanted in cohort.describe(case_id)["volumes"] for case_id in case_ids):
+        raise InvalidConfigError(f"No case of this cohort has {wanted}, so it cannot be the reference.", "REFERENCE")
     writer = DatasetWriter(workspace, name)
     failed: dict[str, str] = {}
     try:
@@ -211,21 +214,19 @@ def common_shape(cohort: Cohort, config: PrepareConfig) -> tuple[int, int, int]:
     """The least shape that holds every case's grid.
 
     Raises:
-        InvalidConfigError: The cohort is empty.
+        InvalidConfigError: The cohort is empty, no case has an image, or every grid would be too large.
     """
-    shapes = [grid.shape for grid in _grids(cohort, config)]
-    if not shapes:
-        raise InvalidConfigError("The cohort has no case with an image. Import images first.", "NO-CASES")
-    i, j, k = np.max(shapes, axis=0)
-    return int(i), int(j), int(k)
-
-
-def _grids(cohort: Cohort, config: PrepareConfig) -> Iterator[Grid]:
+    shapes = []
+    problem: UserError = InvalidConfigError("The cohort has no case with an image. Import images first.", "NO-CASES")
     for case_id in cohort.case_ids:
         try:
-            yield grid_of(cohort, case_id, config)
-        except UserError:
-            continue  # prepare_case will meet the same error and record it
+            shapes.append(grid_of(cohort, case_id, config).shape)
+        except UserError as error:
+            problem = error  # prepare_case will meet the same error and record it
+    if not shapes:
+        raise problem
+    i, j, k = np.max(shapes, axis=0)
+    return int(i), int(j), int(k)
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,13 @@ def test_an_empty_cohort_is_an_error_that_says_what_to_do(workspace: Workspace) 
         prepare(workspace, Cohort.create(workspace, "none"), "d", make_recipe("generic"))
 
 
+def test_a_grid_or_a_reference_that_cannot_be_is_said_to_be_so(workspace: Workspace, cohort: Cohort) -> None:
+    with pytest.raises(InvalidConfigError, match="too many voxels"):
+        prepare(workspace, cohort, "fine", make_recipe("generic", {"spacing_mm": 0.01}))
+    with pytest.raises(InvalidConfigError, match="No case of this cohort has T9"):
+        prepare(workspace, cohort, "typo", make_recipe("generic", {"reference": "T9"}))
+
+
 def test_the_preview_shows_every_step_and_ends_as_the_dataset_does(cohort: Cohort, dataset: Dataset) -> None:
     views = preview(cohort, "case-00", "T1", make_recipe("generic"))
     assert [view.step for view in views] == ["imported", *STEPS]
