@@ -5,6 +5,7 @@ Exit codes: 0 done; 2 the user can mend it (with {"error": {"code", "message"}})
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -20,6 +21,11 @@ from core.errors import InvalidConfigError, UserError
 from core.workspace import Workspace, plain
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+NO_ROOM = {  # the operating system will not let us write: a person can mend it
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+}
 
 WorkspaceOption = Annotated[
     Path | None,
@@ -139,8 +145,7 @@ def train(
 
     place = _workspace(workspace)
     values = parse_overrides(settings or [])
-    unknown = set(values) - {"model", "train"}
-    if unknown:
+    if set(values) - {"model", "train"} or not all(isinstance(group, dict) for group in values.values()):
         raise InvalidConfigError("Settings of a training start with model. or train., as in train.epochs=20.")
     pick_device(device)
     data = Dataset.open(place, dataset)
@@ -276,7 +281,11 @@ def _answer(arguments: Sequence[str]) -> tuple[int, Any]:
         return 2, {"error": {"code": error.code, "message": str(error)}}
     except TyperException as error:
         return 2, {"error": {"code": "USAGE", "message": error.format_message()}}
-    except Exception:
+    except Exception as bug:
+        if isinstance(bug, OSError) and bug.errno in NO_ROOM:
+            reason = os.strerror(bug.errno)
+            message = f"The workspace or the output cannot be written: {reason}. Choose another place."
+            return 2, {"error": {"code": "STORAGE", "message": message}}
         logging.getLogger("core").exception("This is a bug")
         return 1, {"error": {"code": "BUG", "message": "Something went wrong inside the program; see the log above."}}
     return 0, None if isinstance(result, int) else result

@@ -153,6 +153,14 @@ def test_cuda_without_a_gpu_is_a_clear_error(prepared: Path) -> None:
     assert error["code"] == "NO-GPU"
 
 
+def test_what_cannot_be_written_and_settings_without_a_group_are_mendable(prepared: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    error = call("ingest", str(tmp_path), "--cohort", "c", workspace=tmp_path / "file", code=2)["error"]
+    assert error["code"] == "STORAGE"
+    error = call("train", "d", "--model", "ae", "--set", "model=3", workspace=prepared, code=2)["error"]
+    assert error["code"] == "CONFIG"
+
+
 def test_help_needs_no_heavy_library() -> None:
     code = "import sys, runpy; sys.argv=['core','--help']\ntry: runpy.run_module('core', run_name='__main__')\n"
     code += "except SystemExit: pass\nsys.exit(1 if {'torch','sklearn','umap'} & set(sys.modules) else 0)"
