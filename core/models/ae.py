@@ -3,8 +3,8 @@ learning"; the tie of the codes as in Chartsias et al. 2018, IEEE TMI 37(3), doi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -18,6 +18,7 @@ from core.models.formulas import ERRORS, Point, mean_over_rows, random_subset, s
 class AE(Model):
     title = "Joint autoencoder"
     summary = "One code per slice that every modality can be read from; sharp and simple. Choose it for a first map."
+    train_defaults: ClassVar[Mapping[str, Any]] = {"epochs": 80}
 
     class Config(ConvSettings):
         cross_weight: float = Field(1.0, ge=0, le=1000, description="Weight of making a modality from the others")

@@ -26,7 +26,7 @@ class ConvSettings(Settings):
     """What the convolutional latent models have in common."""
 
     width: int = Field(16, ge=4, le=256, description="Channels at half resolution; more is slower and finer")
-    latent_dim: int = Field(16, ge=1, le=1024, description="Numbers in the shared code (at each place, if spatial)")
+    latent_dim: int = Field(8, ge=1, le=1024, description="Numbers in the shared code (at each place, if spatial)")
     halvings: int = Field(
         1, ge=1, le=4, description="Fineness of the map of codes: 1 is one per 2 x 2 pixels, 2 per 4 x 4"
     )

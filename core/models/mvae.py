@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -19,6 +20,7 @@ Draw = tuple[Tensor, Tensor, float]  # codes of a subset, the rows that have any
 class MVAE(Model):
     title = "Multimodal VAE (product of experts)"
     summary = "One shared code with doubt, from any subset of modalities; each further one makes it surer."
+    train_defaults: ClassVar[Mapping[str, Any]] = {"epochs": 45, "batch_size": 2, "lr": 4e-3}
 
     class Config(GaussianSettings):
         n_subsets: int = Field(1, ge=0, le=64, description="Random subsets of modalities learnt from at each step")

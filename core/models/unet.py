@@ -22,7 +22,7 @@ class UNet(Model):
     can_decode = False
 
     class Config(Settings):
-        width: int = Field(16, ge=4, le=256, description="Channels at half resolution; more is slower and finer")
+        width: int = Field(24, ge=4, le=256, description="Channels at half resolution; more is slower and finer")
         halvings: int = Field(3, ge=2, le=5, description="How often the image is halved")
         given: Names = Field((), description="Learn from exactly these modalities; empty: from any subset")
         target: Names = Field((), description="Learn to make these only; empty: every modality that is not given")

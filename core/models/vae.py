@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -28,6 +28,7 @@ class VAE(Model):
 
     title = "Variational autoencoder, one per modality"
     summary = "Reconstructs each modality from its own code. The reference for what a shared code costs."
+    train_defaults: ClassVar[Mapping[str, Any]] = {"epochs": 80}
 
     class Config(GaussianSettings):
         pass
