@@ -87,7 +87,7 @@ class TrainConfig(Settings):
     augment: bool = Field(
         True, description="Small random shifts, flips and intensity changes, the same for all modalities"
     )
-    preview_every: int = Field(100, ge=1, le=100_000, description="Steps between sample reconstructions")
+    preview_every: int = Field(250, ge=1, le=100_000, description="Steps between sample reconstructions")
     average: float = Field(0.99, ge=0, lt=1, description="How slowly the averaged weights follow; 0: no average")
     clip: float = Field(4.0, ge=0, le=1000, description="Cut gradients over this many times their usual size; 0: never")
     modalities: Names = Field((), description="Modalities to learn from; empty means all in the dataset")
