@@ -114,9 +114,9 @@ def evaluate(
 
 
 def tasks_of(loaded: LoadedRun, case_id: str, subsets: Subsets = "all") -> list[Task]:
-    """Every subset of what the case has -> the other modalities it has; for one alone, also itself."""
+    """Every subset of what the case has and the run has learnt -> the others; for one alone, also itself."""
     has = loaded.dataset.record(case_id)["modalities"]
-    known = [m for m in loaded.modalities if m in has]
+    known = [m for m in loaded.learnt if m in has]
     tasks = []
     for n in range(1, len(known) + 1):
         if subsets == "small" and n not in (1, len(known) - 1):

@@ -79,7 +79,7 @@ def embed(loaded: LoadedRun, case_ids: Sequence[str] | None = None, progress: Pr
 def _embed_case(loaded: LoadedRun, case_id: str) -> Embedding:
     dataset, model = loaded.dataset, loaded.model
     has = dataset.record(case_id)["modalities"]
-    readable = [m for m in loaded.modalities if any(model.supports((m,), t) for t in loaded.modalities)]
+    readable = [m for m in loaded.learnt if any(model.supports((m,), t) for t in loaded.learnt)]
     used = [m for m in readable if m in has]
     rows = informative_rows(dataset, [case_id])
     parts: dict[str, list[Array]] = {m: [] for m in used}

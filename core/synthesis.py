@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -34,6 +35,12 @@ class LoadedRun:
     modalities: tuple[str, ...]
     split: Split
     device: torch.device
+
+    @cached_property
+    def learnt(self) -> tuple[str, ...]:
+        """The modalities that at least one training case has: no other can be read or made."""
+        seen = {m for case_id in self.split.train for m in self.dataset.record(case_id)["modalities"]}
+        return tuple(m for m in self.modalities if m in seen)
 
 
 def pick_device(name: str) -> torch.device:
@@ -106,7 +113,9 @@ def _place(model: Model, device: torch.device) -> None:
 
 def supported_targets(loaded: LoadedRun, given: Sequence[str]) -> tuple[str, ...]:
     """What the model makes from these; a target that is itself given is a reconstruction."""
-    return tuple(target for target in loaded.modalities if loaded.model.supports(tuple(given), target))
+    if not set(given) <= set(loaded.learnt):
+        return ()
+    return tuple(target for target in loaded.learnt if loaded.model.supports(tuple(given), target))
 
 
 def synthesise_case(
@@ -134,12 +143,12 @@ def check_request(loaded: LoadedRun, case_id: str, given: Sequence[str], targets
         raise InvalidConfigError("Choose at least one given modality and one target.")
     has = loaded.dataset.record(case_id)["modalities"]
     for modality in given:
-        if modality not in loaded.modalities:
-            raise InvalidConfigError(f"This run has not learnt {modality}. It knows {', '.join(loaded.modalities)}.")
+        if modality not in loaded.learnt:
+            raise InvalidConfigError(f"This run has not learnt {modality}. It knows {', '.join(loaded.learnt)}.")
         if modality not in has:
             raise NotFoundError(f"Case {case_id} has no {modality}. Choose another given modality or case.")
     for target in targets:
-        if target not in loaded.modalities or not loaded.model.supports(tuple(given), target):
+        if target not in loaded.learnt or not loaded.model.supports(tuple(given), target):
             raise InvalidConfigError(
                 f"This model does not make {target} from {' + '.join(given)}. Choose another pair or model.",
                 "UNSUPPORTED",

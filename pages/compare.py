@@ -36,12 +36,14 @@ def choose_case(loaded: LoadedRun) -> str | None:
 
 def choose_pair(loaded: LoadedRun, case_id: str) -> tuple[tuple[str, ...], str | None]:
     """What is given, and the target."""
+    from core.synthesis import supported_targets
+
     has = loaded.dataset.record(case_id)["modalities"]
-    given = modality_boxes("Given", [m for m in loaded.modalities if m in has], State.GIVEN)
+    given = modality_boxes("Given", [m for m in loaded.learnt if m in has], State.GIVEN)
     if not given:
         st.info("Tick at least one given modality.", icon=":material/check_box:")
         return given, None
-    makes = [m for m in loaded.modalities if loaded.model.supports(given, m)]
+    makes = supported_targets(loaded, given)
     targets = sorted(makes, key=lambda m: (m in given, m))
     if not targets:
         st.info("This model makes nothing from that combination. Give one modality alone.", icon=":material/block:")

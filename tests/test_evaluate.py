@@ -13,10 +13,12 @@ from sklearn.linear_model import LinearRegression
 
 from core.batches import shapes_of
 from core.compare import compare_case, judged_mask
+from core.dataset import Split
+from core.errors import InvalidConfigError
 from core.evaluate import evaluate, summarise, tasks_of
 from core.models import MODELS
 from core.progress import Cancelled
-from core.synthesis import load_run
+from core.synthesis import check_request, load_run
 from tests.tiny_run import HU, load_tiny, make_dataset, make_run, save_weights, tiny
 
 __all__ = ["tiny"]
@@ -48,6 +50,15 @@ def test_every_subset_goes_to_every_other_modality_once(tiny):
 def test_what_a_case_lacks_is_neither_given_nor_judged(tiny):
     found = {(task.given, target) for task in tasks_of(tiny, "case-3") for target in task.targets}
     assert found == {(("CT",), "CT"), (("CT",), "T1"), (("T1",), "CT"), (("T1",), "T1")}
+
+
+def test_a_modality_that_no_training_case_has_is_neither_given_nor_made(tiny):
+    loaded = replace(tiny, split=Split(train=("case-3",), val=(), test=("case-0",)))
+    used = {m for task in tasks_of(loaded, "case-0") for m in (*task.given, *task.targets)}
+    assert used == {"CT", "T1"}
+    for given, target in (("T2", "T1"), ("T1", "T2")):
+        with pytest.raises(InvalidConfigError):
+            check_request(loaded, "case-0", [given], [target])
 
 
 def test_held_out_cases_are_judged_by_default(tiny):
