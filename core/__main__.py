@@ -22,10 +22,7 @@ from core.workspace import Workspace, plain
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
-NO_ROOM = {  # the operating system will not let us write: a person can mend it
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
-    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
-}
+NO_ROOM = {errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 
 WorkspaceOption = Annotated[
     Path | None,
@@ -48,10 +45,16 @@ def _log_progress(done: float, total: float, message: str = "") -> None:
 
 def _work(workspace: Workspace, kind: str, params: dict[str, Any]) -> dict[str, Any]:
     """Run a job in this process; its folder stays, as a record."""
-    from core.jobs.worker import execute
+    from core.jobs.worker import execute, heed_signals
+    from core.progress import Cancelled
     from core.runs import new_job
 
-    return dict(execute(new_job(workspace, kind, params), workspace))
+    job = new_job(workspace, kind, params)
+    heed_signals(job)
+    try:
+        return dict(execute(job, workspace))
+    except Cancelled as stop:
+        raise UserError("Stopped, as asked. Start again when you like.", "CANCELLED") from stop
 
 
 @app.command()
@@ -163,9 +166,10 @@ def _start(run: Any) -> dict[str, Any]:
 
 
 def _train_here(run: Any, workspace: Workspace) -> dict[str, Any]:
-    from core.jobs.worker import execute
+    from core.jobs.worker import execute, heed_signals
     from core.progress import Cancelled
 
+    heed_signals(run)
     seconds = 0.0
     try:
         seconds = execute(run, workspace)["seconds"]
@@ -283,12 +287,11 @@ def _answer(arguments: Sequence[str]) -> tuple[int, Any]:
         return 2, {"error": {"code": "USAGE", "message": error.format_message()}}
     except Exception as bug:
         if isinstance(bug, OSError) and bug.errno in NO_ROOM:
-            reason = os.strerror(bug.errno)
-            message = f"The workspace or the output cannot be written: {reason}. Choose another place."
+            message = f"The workspace or output cannot be written: {os.strerror(bug.errno)}. Choose another place."
             return 2, {"error": {"code": "STORAGE", "message": message}}
         logging.getLogger("core").exception("This is a bug")
         return 1, {"error": {"code": "BUG", "message": "Something went wrong inside the program; see the log above."}}
-    return 0, None if isinstance(result, int) else result
+    return (result, None) if isinstance(result, int) else (0, result)  # --help: 0, Ctrl-C: 130
 
 
 if __name__ == "__main__":

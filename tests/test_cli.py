@@ -161,6 +161,23 @@ def test_what_cannot_be_written_and_settings_without_a_group_are_mendable(prepar
     assert error["code"] == "CONFIG"
 
 
+def test_a_training_in_the_foreground_can_be_cancelled_and_answers(prepared: Path) -> None:
+    known = set((prepared / "runs").glob("*/history.jsonl"))
+    options = ["--model", "ae", "--set", "train.epochs=10000", "--json", "--workspace", str(prepared)]
+    command = [sys.executable, "-m", "core", "train", "d", *options]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as training:
+        until = time.monotonic() + 60
+        while not (new := set((prepared / "runs").glob("*/history.jsonl")) - known) and time.monotonic() < until:
+            time.sleep(0.2)
+        run = new.pop().parent.name
+        assert call("cancel", run, workspace=prepared) == {"run": run, "state": "cancelled"}
+        answer = json.loads(training.communicate(timeout=60)[0])
+    assert training.returncode == 0
+    assert (answer["run"], answer["state"]) == (run, "cancelled")
+    assert answer["history"]
+    assert (prepared / "runs" / run / "weights.safetensors").exists()
+
+
 def test_help_needs_no_heavy_library() -> None:
     code = "import sys, runpy; sys.argv=['core','--help']\ntry: runpy.run_module('core', run_name='__main__')\n"
     code += "except SystemExit: pass\nsys.exit(1 if {'torch','sklearn','umap'} & set(sys.modules) else 0)"

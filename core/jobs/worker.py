@@ -50,7 +50,7 @@ def execute(job: Job, workspace: Workspace) -> Any:
     job.update(state="running", started=now, heartbeat=now, pid=pid, pid_start=process_start(pid))
     try:
         result = KINDS[job.kind](job, workspace, JobProgress(job))
-    except Cancelled:
+    except (Cancelled, KeyboardInterrupt):
         job.update(state="cancelled", ended=time.time(), message="Stopped; what was learnt is kept", code="CANCELLED")
         raise
     except UserError as error:
@@ -65,11 +65,24 @@ def execute(job: Job, workspace: Workspace) -> Any:
     return result
 
 
+def heed_signals(job: Job) -> None:
+    """Let SIGTERM and Ctrl-C ask the job to stop, so that it keeps what it has; a second Ctrl-C ends it at once."""
+    flag = job.folder / "cancel"
+
+    def stop(number: int, _: Any) -> None:
+        if number == signal.SIGINT and flag.exists():
+            raise KeyboardInterrupt
+        flag.touch()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
 def main(folder: Path) -> int:
     """Exit code 0: finished or stopped as asked; 2: the user can mend it; 1: a bug."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     job = Job(folder)
-    signal.signal(signal.SIGTERM, lambda *_: (folder / "cancel").touch())
+    heed_signals(job)
     os.nice(5)  # the pages answer first
     try:
         execute(job, Workspace(folder.parent.parent))
