@@ -175,6 +175,7 @@ def _train_here(run: Any, workspace: Workspace) -> dict[str, Any]:
         seconds = execute(run, workspace)["seconds"]
     except Cancelled:
         logging.getLogger("core").info("Stopped; what was learnt is kept")
+        seconds = round(run.status.ended - run.status.started, 3)
     return {"run": run.id, "state": run.state, "seconds": seconds, "history": run.history()}
 
 

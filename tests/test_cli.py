@@ -175,6 +175,7 @@ def test_a_training_in_the_foreground_can_be_cancelled_and_answers(prepared: Pat
     assert training.returncode == 0
     assert (answer["run"], answer["state"]) == (run, "cancelled")
     assert answer["history"]
+    assert answer["seconds"] > 0
     assert (prepared / "runs" / run / "weights.safetensors").exists()
 
 
