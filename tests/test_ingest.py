@@ -10,12 +10,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from in_process import InProcess
 
 from core.cohort import Cohort
 from core.errors import InvalidConfigError, NotFoundError
 from core.ingest import ingest, scan
 from core.workspace import Workspace
+from tests.in_process import InProcess
 
 
 def save(path: Path, seed: int = 0) -> Path:

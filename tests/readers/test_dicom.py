@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import AXIAL, CANARY, phantom, series, slice_dataset, tracer, write
-from in_process import InProcess
 from PIL import Image, ImageDraw
 from pydicom import uid
 from pydicom.dataset import Dataset
@@ -20,6 +18,8 @@ from core.cohort import Cohort
 from core.ingest import ingest, scan
 from core.types import Volume
 from core.workspace import Workspace
+from tests.in_process import InProcess
+from tests.readers.dicom_files import AXIAL, CANARY, phantom, series, slice_dataset, tracer, write
 
 EXPECTED = phantom("f8")
 
