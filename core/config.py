@@ -83,7 +83,7 @@ class TrainConfig(Settings):
     lr: float = Field(2e-3, gt=0, le=1, description="Peak learning rate")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="How the learning rate moves over the run")
     weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW's weight decay; 0 makes it Adam")
-    max_minutes: float = Field(6.0, gt=0, le=10_000, description="Stop after this time, keeping what was learnt")
+    max_minutes: float = Field(8.0, gt=0, le=10_000, description="Stop after this time, keeping what was learnt")
     augment: bool = Field(
         True, description="Small random shifts, flips and intensity changes, the same for all modalities"
     )
