@@ -80,7 +80,7 @@ def test_the_tie_is_the_sum_of_squared_distances_between_pairs_of_codes() -> Non
     model, batch = build("ae", width=4), full_batch()
     codes = [model.encode(batch.only([m])).mean for m in SHAPES.modalities]
     pairs = [(0, 1), (0, 2), (1, 2)]
-    expected = sum(float(((codes[a] - codes[b]) ** 2).sum()) for a, b in pairs) / batch.size
+    expected = sum(float(((codes[a] - codes[b]) ** 2).sum().detach()) for a, b in pairs) / batch.size
     assert float(model.loss(batch, "model", 0)["tie"].detach()) == pytest.approx(expected, rel=1e-4)
 
 
