@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +33,9 @@ from core.types import LABEL_UNIT, Affine, Volume
 from core.workspace import Workspace
 
 REFERENCES = ("T1", "T2W", "T2", "CT", "FLAIR", "PD")  # whom the others follow, where several are equally fine
+Spacing = tuple[float, float, float]
+Shape = tuple[int, int, int]
+SPACING_TOLERANCE = 0.01
 MIN_COVERAGE = 0.5  # a modality that shows less of the mask than this is warned of
 
 
@@ -91,7 +95,8 @@ def prepare(
         InvalidConfigError: No case could be prepared, or the grid would be too large.
     """
     case_ids = cohort.case_ids
-    shape = common_shape(cohort, config)
+    spacing_mm = common_spacing(cohort, config)
+    shape = common_shape(cohort, config, spacing_mm)
     wanted = config.resample.reference
     if wanted and not any(wanted in cohort.describe(case_id)["volumes"] for case_id in case_ids):
         raise InvalidConfigError(f"No case of this cohort has {wanted}, so it cannot be the reference.", "REFERENCE")
@@ -101,7 +106,7 @@ def prepare(
         for n, case_id in enumerate(case_ids):
             progress(n, len(case_ids), f"Preparing case {n + 1} of {len(case_ids)}")
             try:
-                writer.add(prepare_case(cohort, case_id, config, shape))
+                writer.add(prepare_case(cohort, case_id, config, grid_of(cohort, case_id, config, spacing_mm, shape)))
             except UserError as error:
                 failed[case_id] = f"{error.code}: {error}"
         progress(len(case_ids), len(case_ids), "Writing the index")
@@ -112,13 +117,12 @@ def prepare(
         raise
 
 
-def prepare_case(cohort: Cohort, case_id: str, config: PrepareConfig, shape: tuple[int, int, int]) -> PreparedCase:
-    """One case through all steps.
+def prepare_case(cohort: Cohort, case_id: str, config: PrepareConfig, grid: Grid) -> PreparedCase:
+    """One case through all steps, onto its grid.
 
     Raises:
         InvalidConfigError: A modality cannot be scaled; the case has no images.
     """
-    grid = grid_of(cohort, case_id, config, shape)
     on_grid, covered, warnings = _resampled(cohort, case_id, config, grid)
     images = {m: volume for m, volume in on_grid.items() if not volume.is_label}
     reference = images[reference_of(cohort.describe(case_id), config)]
@@ -179,13 +183,31 @@ def reference_of(record: Mapping[str, Any], config: PrepareConfig) -> str:
     return min(images, key=lambda m: (round(np.prod(images[m]["spacing_mm"]), 2), order.get(m, len(order)), m))
 
 
-def grid_of(cohort: Cohort, case_id: str, config: PrepareConfig, shape: tuple[int, int, int] | None = None) -> Grid:
-    """The grid of one case: its reference's, at the recipe's spacing, padded evenly to `shape`."""
+def common_spacing(cohort: Cohort, config: PrepareConfig) -> Spacing | None:
+    """The voxel size of all cases: the recipe's; where it keeps the references' own and these differ by more than
+    1 %, their median along each axis; None where they agree, so that nothing is interpolated."""
+    if config.resample.spacing_mm:
+        return (config.resample.spacing_mm,) * 3
+    own = []
+    for case_id in cohort.case_ids:
+        record = cohort.describe(case_id)
+        with suppress(InvalidConfigError):  # a case without an image has no reference; prepare_case says so
+            own.append(record["volumes"][reference_of(record, config)]["spacing_mm"])
+    if not own or np.ptp(own / np.median(own, axis=0), axis=0).max() <= SPACING_TOLERANCE:
+        return None
+    i, j, k = np.median(own, axis=0)
+    return float(i), float(j), float(k)
+
+
+def grid_of(
+    cohort: Cohort, case_id: str, config: PrepareConfig, spacing_mm: Spacing | None, shape: Shape | None = None
+) -> Grid:
+    """The grid of one case: its reference's, at `spacing_mm` (None: its own), padded evenly to `shape`."""
     record = cohort.describe(case_id)
     facts = record["volumes"][reference_of(record, config)]
     own, affine = np.asarray(facts["shape"]), np.asarray(facts["affine"], float)
-    if config.resample.spacing_mm:
-        own, affine = _respaced(own, affine, config.resample.spacing_mm)
+    if spacing_mm:
+        own, affine = _respaced(own, affine, spacing_mm)
     full = own if shape is None else np.asarray(shape)
     shift = -((full - own) // 2)  # whole voxels, so that padding never interpolates
     moved = affine.copy()
@@ -196,7 +218,7 @@ def grid_of(cohort: Cohort, case_id: str, config: PrepareConfig, shape: tuple[in
     return Grid((i, j, k), moved)
 
 
-def _respaced(shape: Any, affine: Affine, spacing_mm: float) -> tuple[Any, Affine]:
+def _respaced(shape: Any, affine: Affine, spacing_mm: Spacing) -> tuple[Any, Affine]:
     """Same orientation and first voxel's corner, another voxel size. An axis of one voxel keeps its thickness."""
     old = np.linalg.norm(affine[:3, :3], axis=0)
     new = np.where(shape > 1, spacing_mm, old)
@@ -210,7 +232,7 @@ def _respaced(shape: Any, affine: Affine, spacing_mm: float) -> tuple[Any, Affin
     return count, result
 
 
-def common_shape(cohort: Cohort, config: PrepareConfig) -> tuple[int, int, int]:
+def common_shape(cohort: Cohort, config: PrepareConfig, spacing_mm: Spacing | None) -> Shape:
     """The least shape that holds every case's grid.
 
     Raises:
@@ -220,7 +242,7 @@ def common_shape(cohort: Cohort, config: PrepareConfig) -> tuple[int, int, int]:
     problem: UserError = InvalidConfigError("The cohort has no case with an image. Import images first.", "NO-CASES")
     for case_id in cohort.case_ids:
         try:
-            shapes.append(grid_of(cohort, case_id, config).shape)
+            shapes.append(grid_of(cohort, case_id, config, spacing_mm).shape)
         except UserError as error:
             problem = error  # prepare_case will meet the same error and record it
     if not shapes:
@@ -240,7 +262,7 @@ class StepView:
 
 def preview(cohort: Cohort, case_id: str, modality: str, config: PrepareConfig) -> Sequence[StepView]:
     """What every step does to one image: as imported, then after each step in turn. Nothing is stored."""
-    grid = grid_of(cohort, case_id, config)
+    grid = grid_of(cohort, case_id, config, common_spacing(cohort, config))
     volume = cohort.read_volume(case_id, modality)
     reference = cohort.read_volume(case_id, reference_of(cohort.describe(case_id), config))
     around = Around(grid, _NONE)

@@ -124,3 +124,23 @@ def test_zero_outside_the_mask_is_what_the_recipe_says(workspace: Workspace, coh
     outside = ~dataset.mask("case-00")
     assert np.all(dataset.volume("case-00", "T1")[outside] == 0)
     assert np.all(dataset.volume("case-00", "CT")[outside] == 0)
+
+
+def test_cases_of_different_spacing_come_onto_one_spacing(workspace: Workspace) -> None:
+    """Three references of other voxel sizes: one dataset has one, and a marked voxel stays within half of it."""
+    cohort = Cohort.create(workspace, "mixed")
+    places = {}
+    for n, spacing in enumerate([(1.0, 2.0, 3.0), (1.0, 2.0, 3.0), (1.5, 2.0, 2.5)]):
+        data = np.random.default_rng(n).uniform(10, 20, (12, 13, 9)).astype(np.float32)
+        data[5:7, 6:8, 4:6] = 400
+        affine = np.diag([*spacing, 1.0])
+        cohort.write(Case(f"case-{n}", {"T1": Volume(data, affine, "T1")}, {}))
+        places[f"case-{n}"] = (affine @ [5.5, 6.5, 4.5, 1])[:3]
+    dataset = prepare(workspace, cohort, "mixed", make_recipe("generic"))
+    assert dataset.spacing_mm == (1.0, 2.0, 3.0)
+    for case_id, place in places.items():
+        np.testing.assert_allclose(np.linalg.norm(dataset.affine(case_id)[:3, :3], axis=0), dataset.spacing_mm)
+        weight = np.clip(dataset.volume(case_id, "T1") - 0.5, 0, None)
+        centre = [np.average(axis, weights=weight) for axis in np.indices(weight.shape)]
+        off_mm = np.abs((dataset.affine(case_id) @ [*centre, 1])[:3] - place)
+        assert np.all(off_mm <= np.array(dataset.spacing_mm) / 2)
