@@ -12,7 +12,7 @@ from ui.style import ASSETS
 
 PICTURE = ASSETS / "home.webp"
 CAPTION = (
-    "From left to right: the MRI that is given, the CT that was really there, the CT that the model made, "
+    "From left to right: the T1 that is given, the T2 that was really there, the T2 that the model made, "
     "and their signed difference. Simulated patient, not used in training."
 )
 STEPS = (

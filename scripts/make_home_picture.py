@@ -1,4 +1,4 @@
-"""The picture on Home, assets/home.webp: a held-out case of the demo run, MRI -> CT. Needs a workspace with the demo.
+"""The picture on Home, assets/home.webp: a held-out case of the demo run, T1 -> T2. Needs a workspace with the demo.
 
 python -m scripts.make_home_picture [RUN] [GIVEN] [TARGET]
 """
@@ -22,7 +22,7 @@ HEIGHT_PX = 620
 GAP_PX = 10
 
 
-def main(run_id: str = RUN_ID, given: str = "T1", target: str = "CT") -> None:
+def main(run_id: str = RUN_ID, given: str = "T1", target: str = "T2") -> None:
     """Draw the four panes side by side through the middle of the head, a little above its centre."""
     place = Workspace.default()
     loaded = load_run(place, Run.open(place, run_id))
