@@ -60,8 +60,7 @@ def install_shipped_run(workspace: Workspace, dataset: Dataset) -> Run:
         write_json(draft / "config.json", {**config, "dataset_fingerprint": dataset.fingerprint})
         for name in DERIVED:
             (draft / name).unlink(missing_ok=True)
-        for path in draft.glob("projection*.npz"):
-            path.unlink()
+        shutil.rmtree(draft / "projections", ignore_errors=True)
     draft.rename(folder)
     return Run(folder)
 

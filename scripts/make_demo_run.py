@@ -79,8 +79,7 @@ def ship(run: Run) -> None:
     (SHIPPED / "previews").mkdir(parents=True)
     for name in FILES:
         shutil.copy(run.folder / name, SHIPPED / name)
-    for path in run.folder.glob("projection*.npz"):
-        shutil.copy(path, SHIPPED / path.name)
+    shutil.copytree(run.folder / "projections", SHIPPED / "projections")
     previews = run.previews
     step = max(1, -(-len(previews) // KEPT_PREVIEWS))
     for path in [*previews[:-1:step], previews[-1]]:
