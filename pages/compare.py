@@ -44,7 +44,7 @@ def choose_pair(loaded: LoadedRun, case_id: str) -> tuple[tuple[str, ...], str |
         st.info("Tick at least one given modality.", icon=":material/check_box:")
         return given, None
     makes = supported_targets(loaded, given)
-    targets = sorted(makes, key=lambda m: (m in given, m))
+    targets = sorted(makes, key=lambda m: m in given)  # what is given comes last
     if not targets:
         st.info("This model makes nothing from that combination. Give one modality alone.", icon=":material/block:")
         return given, None
