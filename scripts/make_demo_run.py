@@ -67,7 +67,8 @@ def learn(workspace: Workspace) -> Run:
 def judge(workspace: Workspace, run: Run) -> None:
     """Results on the held-out cases, the embedding and its maps."""
     now = time.time()
-    run.write_status(Status("finished", 1, 1, "Finished", 0, now, now, now, now, device="cpu"))
+    started = now - run.history()[-1]["seconds"]
+    run.write_status(Status("finished", 1, 1, "Finished", 0, started, started, now, now, device="cpu"))
     run.write_result(evaluate(load_run(workspace, run, "cpu"), progress=say))
     job = new_job(workspace, "embed", {"run": run.id, "maps": MAPS})
     embed(job, workspace, JobProgress(Job(job.folder)))
