@@ -10,6 +10,7 @@ from typing import Any
 
 import nibabel as nib
 import pytest
+from playwright.sync_api import TimeoutError  # noqa: A004
 
 from core.dataset import list_datasets
 from core.demo import make_cohort
@@ -44,9 +45,16 @@ def tab(serve: Any, chromium: Any, place: Workspace) -> Any:
 
 
 def go(tab: Any, name: str) -> None:
-    """Follow the navigation and wait until the page stands."""
-    tab.get_by_role("link", name=name, exact=True).click()
-    tab.get_by_role("heading", name=name, exact=True).wait_for()
+    """Follow the navigation and wait until the page stands; a click that meets a redraw of the page is lost: again."""
+    heading = tab.get_by_role("heading", name=name, exact=True)
+    for _ in range(12):
+        tab.get_by_role("link", name=name, exact=True).click()
+        try:
+            heading.wait_for(timeout=10_000)
+        except TimeoutError:
+            continue
+        break
+    heading.wait_for(timeout=1_000)
     settled(tab)
 
 
