@@ -17,7 +17,8 @@ from core.cohort import Cohort
 from core.dataset import Dataset
 from core.evaluate import evaluate
 from core.ingest import ingest
-from core.prepare import make_recipe, prepare
+from core.prepare import prepare
+from core.recipes import make_recipe
 from core.runs import Run
 from core.synthesis import load_run, pick_device
 from core.train import make_config, train

@@ -101,7 +101,7 @@ def prepare(
 ) -> Any:
     """Bring every case of a cohort onto one grid and one scale."""
     from core.config import parse_overrides
-    from core.prepare import make_recipe
+    from core.recipes import make_recipe
 
     config = make_recipe(recipe, parse_overrides(settings or []))
     params = {"cohort": cohort, "dataset": dataset, "recipe": config.model_dump()}

@@ -42,6 +42,7 @@ class PreparedCase:
         mask: (I, J, K) bool, the voxels that are judged.
         label_maps: name -> (I, J, K) uint8 (lesions, tissues).
         affine: (4, 4) voxel -> RAS mm.
+        findings: what the preparing steps found out, by step.
     """
 
     id: str
@@ -53,6 +54,7 @@ class PreparedCase:
     label_maps: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     labels: Mapping[str, Label] = field(default_factory=dict)
     warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    findings: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Dataset:
@@ -238,6 +240,7 @@ class DatasetWriter:
             "labels": case.labels,
             "label_maps": sorted(case.label_maps),
             "warnings": case.warnings,
+            "findings": case.findings,
             "mask_voxels": int(case.mask.sum()),
             "sha256": digest.hexdigest(),
         }

@@ -8,8 +8,9 @@ from typing import Any
 
 from core.dataset import Dataset
 from core.demo import make_cohort
-from core.prepare import make_recipe, prepare
+from core.prepare import prepare
 from core.progress import Progress, silent
+from core.recipes import make_recipe
 from core.runs import Run
 from core.workspace import Workspace, read_json, write_json
 

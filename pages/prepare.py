@@ -5,7 +5,7 @@ import streamlit as st
 from core.cohort import Cohort, list_cohorts
 from core.dataset import list_datasets
 from core.errors import InvalidConfigError
-from core.prepare import PrepareConfig
+from core.recipes import PrepareConfig
 from core.runs import ENDED, list_runs
 from core.workspace import safe_name
 from ui.dataset_view import dataset_matrix, dataset_slices, dataset_summary, delete_dataset_button, left_out

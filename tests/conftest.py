@@ -14,7 +14,8 @@ import pytest
 
 from core.cohort import Cohort
 from core.dataset import Dataset
-from core.prepare import make_recipe, prepare
+from core.prepare import prepare
+from core.recipes import make_recipe
 from core.types import Case, Volume
 from core.workspace import Workspace
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from core.cohort import Cohort
 from core.dataset import Dataset, DatasetWriter, split_cases
 from core.errors import InvalidConfigError, NotFoundError
-from core.prepare import make_recipe, prepare
+from core.prepare import prepare
+from core.recipes import make_recipe
 from core.workspace import Workspace
 from tests.conftest import make_cohort
 

@@ -13,7 +13,8 @@ from core.dataset import DatasetWriter
 from core.errors import InvalidConfigError
 from core.export import save_synthesis
 from core.models import MODELS
-from core.prepare import make_recipe, prepare
+from core.prepare import prepare
+from core.recipes import make_recipe
 from core.types import Case, Volume
 from core.workspace import Workspace
 from tests.tiny_run import HU, OBLIQUE, SHAPE, Blend, load_tiny, make_dataset, prepared_case, tiny

@@ -19,16 +19,20 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"synthesis", "previews"},
     {"runs"},
     {"prepare", "demo", "ingest"},
+    {"common_grid"},
+    {"recipes"},
+    {"preprocess"},
     {"batches", "augment"},
     {"dataset"},
     {"cohort"},
-    {"readers", "register", "preprocess", "models", "metrics", "render", "phantom", "statistics"},
+    {"readers", "register", "models", "metrics", "render", "phantom", "statistics"},
     {"deidentify", "unpack", "uploads"},
+    {"itk"},
     {"types", "config", "workspace", "progress"},
     {"errors"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-NEIGHBOURS = {("jobs", "showcase"), ("cohort", "preprocess")}
+NEIGHBOURS = {("jobs", "showcase")}
 LIGHT = ["core.ingest", "core.runs", "core.dataset", "core.cohort", "core.jobs", "core.prepare", "core.demo"]
 
 

@@ -8,8 +8,9 @@ import pytest
 from core.cohort import Cohort
 from core.dataset import Dataset
 from core.errors import InvalidConfigError
-from core.prepare import RECIPE_SUMMARIES, RECIPES, make_recipe, prepare, preview
-from core.preprocess import STEPS
+from core.prepare import prepare, preview
+from core.preprocess.steps import STEPS
+from core.recipes import RECIPE_SUMMARIES, RECIPES, PrepareConfig, make_recipe
 from core.types import Case, Volume
 from core.workspace import Workspace
 from tests.conftest import phantom_case
@@ -115,8 +116,9 @@ def test_a_grid_or_a_reference_that_cannot_be_is_said_to_be_so(workspace: Worksp
 
 def test_the_preview_shows_every_step_and_ends_as_the_dataset_does(cohort: Cohort, dataset: Dataset) -> None:
     views = preview(cohort, "case-00", "T1", make_recipe("generic"))
-    assert [view.step for view in views] == ["imported", *STEPS]
-    np.testing.assert_allclose(views[-1].volume.data, dataset.volume("case-00", "T1"), atol=1e-6)
+    assert [view.step for view in views] == ["", *STEPS]
+    assert list(PrepareConfig.model_fields) == list(STEPS)
+    np.testing.assert_allclose(views[-1].piece.volumes["T1"].data, dataset.volume("case-00", "T1"), atol=1e-6)
 
 
 def test_zero_outside_the_mask_is_what_the_recipe_says(workspace: Workspace, cohort: Cohort) -> None:

@@ -5,16 +5,9 @@ import numpy as np
 import pytest
 
 from core.errors import InvalidConfigError
-from core.preprocess import (
-    Grid,
-    NormaliseConfig,
-    canonical,
-    coverage,
-    intensity_range,
-    make_mask,
-    normalise,
-    resample,
-)
+from core.preprocess.grids import Grid, canonical, coverage, resample
+from core.preprocess.intensity import NormaliseConfig, intensity_range, normalise
+from core.preprocess.masks import make_mask
 from core.types import Volume
 from tests.conftest import phantom_case
 

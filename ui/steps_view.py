@@ -11,10 +11,12 @@ import streamlit as st
 
 from core.cohort import Cohort
 from core.config import build
-from core.prepare import RECIPE_SUMMARIES, RECIPES, PrepareConfig, StepView, preview
-from core.preprocess import STEPS
+from core.prepare import Stage, preview
+from core.preprocess.grids import Mask
+from core.preprocess.steps import STEPS
+from core.recipes import RECIPE_SUMMARIES, RECIPES, PrepareConfig
 from core.render import PLANES, Look, Plane, default_colours, slice_axis, webp
-from core.types import LABEL_UNIT
+from core.types import LABEL_UNIT, Volume
 from ui.histogram import histogram_chart, histogram_of
 from ui.outline import draw_outlined
 from ui.settings_form import settings_form
@@ -62,7 +64,7 @@ def recipe_form(modalities: Sequence[str], usual: str = "generic") -> PrepareCon
 
 
 @st.cache_resource(max_entries=2, ttl=600, show_spinner="Preparing one image")
-def _views(folder: str, case_id: str, modality: str, config: str, stamp: float) -> Sequence[StepView]:
+def _views(folder: str, case_id: str, modality: str, config: str, stamp: float) -> Sequence[Stage]:
     """All steps of one image; `stamp` is the time of the case's record."""
     del stamp
     return preview(Cohort(Path(folder)), case_id, modality, PrepareConfig.model_validate_json(config))
@@ -84,12 +86,13 @@ def steps_view(cohort: Cohort, case_id: str, config: PrepareConfig) -> None:
         )
     stamp = (cohort.folder / case_id / "case.json").stat().st_mtime
     views = _views(str(cohort.folder), case_id, str(modality or images[0]), config.model_dump_json(), stamp)
-    _pictures(views, plane or "axial", config)
-    _histograms(views)
+    name = str(modality or images[0])
+    _pictures(views, name, plane or "axial", config)
+    _histograms(views[0].piece.volumes[name], views[-1].piece.volumes[name], views[-1].piece.mask)
 
 
-def _pictures(views: Sequence[StepView], plane: Plane, config: PrepareConfig) -> None:
-    grid = views[-1].volume
+def _pictures(views: Sequence[Stage], modality: str, plane: Plane, config: PrepareConfig) -> None:
+    first, grid = views[0].piece.volumes[modality], views[-1].piece.volumes[modality]
     axis = slice_axis(plane)
     n = grid.data.shape[axis]
     index = n // 2
@@ -99,12 +102,12 @@ def _pictures(views: Sequence[StepView], plane: Plane, config: PrepareConfig) ->
     centre = [(size - 1) / 2 for size in grid.data.shape]
     centre[axis] = index
     point = grid.affine @ [*centre, 1.0]
-    window, prepared = default_window(views[0].volume), PREPARED
-    if views[0].volume.unit == "HU":
+    window, prepared = default_window(first), PREPARED
+    if first.unit == "HU":
         low, high = config.normalise.ct_low, config.normalise.ct_high
         prepared = scaled(window, high - low, low)
     for cell, view in zip(st.columns(len(views), gap="small"), views, strict=True):
-        volume = view.volume
+        volume = view.piece.volumes[modality]
         is_scaled = view.step == "normalise"
         colours = default_colours(volume.modality, volume.unit)
         shown = prepared if is_scaled else window
@@ -114,15 +117,13 @@ def _pictures(views: Sequence[StepView], plane: Plane, config: PrepareConfig) ->
         title = STEPS[view.step].title if view.step in STEPS else "As imported"
         with cell:
             st.markdown(f"**{title}**", help=STEPS[view.step].summary if view.step in STEPS else None)
-            mask = view.mask if view.step == "mask" else None
+            mask = view.piece.mask if view.step == "mask" else None
             st.image(webp(draw_outlined(volume.data, mask, volume.spacing_mm, at, look)), alt=f"{title}, {plane} slice")
             st.caption(f"{size_words(volume.data.shape)}  \n{spacing_words(volume.spacing_mm)}")
 
 
-def _histograms(views: Sequence[StepView]) -> None:
-    before, after = views[0].volume, views[-1].volume
-    mask = views[-1].mask
-    inside = after.data[mask] if mask is not None and mask.any() else after.data
+def _histograms(before: Volume, after: Volume, mask: Mask) -> None:
+    inside = after.data[mask] if mask.any() else after.data
     left, right = st.columns(2)
     with left:
         st.markdown("**Before**", help="Intensities as imported, background left out")

@@ -46,8 +46,8 @@ def prepare(job: Job, workspace: Workspace, progress: Progress) -> Any:
     """params: cohort, dataset, recipe (all settings)."""
     from core.cohort import Cohort
     from core.config import build
-    from core.prepare import PrepareConfig
     from core.prepare import prepare as run_prepare
+    from core.recipes import PrepareConfig
 
     params = job.params
     cohort = Cohort.open(workspace, params["cohort"])

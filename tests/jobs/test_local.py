@@ -11,7 +11,7 @@ import pytest
 from core.cohort import Cohort
 from core.dataset import Dataset
 from core.jobs import BACKENDS
-from core.prepare import make_recipe
+from core.recipes import make_recipe
 from core.runs import Job, Run, new_job, process_start
 from core.train import make_config
 from core.workspace import Workspace

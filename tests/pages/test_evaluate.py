@@ -15,7 +15,8 @@ from streamlit.testing.v1 import AppTest
 from core.dataset import Dataset
 from core.evaluate import evaluate
 from core.jobs import BACKENDS
-from core.prepare import make_recipe, prepare
+from core.prepare import prepare
+from core.recipes import make_recipe
 from core.runs import Run, list_jobs
 from core.synthesis import load_run
 from core.train import make_config, train

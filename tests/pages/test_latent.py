@@ -16,7 +16,8 @@ from streamlit.testing.v1 import AppTest
 from core.dataset import Dataset
 from core.jobs import BACKENDS
 from core.latent import cached_projection, embed, load_embedding, save_embedding
-from core.prepare import make_recipe, prepare
+from core.prepare import prepare
+from core.recipes import make_recipe
 from core.runs import Run, list_jobs
 from core.synthesis import load_run
 from core.train import make_config, train

@@ -13,7 +13,8 @@ from streamlit.testing.v1 import AppTest
 from core.cohort import Cohort
 from core.dataset import Dataset, list_datasets
 from core.jobs import BACKENDS
-from core.prepare import make_recipe, prepare
+from core.prepare import prepare
+from core.recipes import make_recipe
 from core.render import Look, Window, draw_slice
 from core.runs import list_jobs
 from core.types import Case, Volume

@@ -13,7 +13,8 @@ from streamlit.testing.v1 import AppTest
 
 from core.dataset import Dataset
 from core.jobs import BACKENDS
-from core.prepare import make_recipe, prepare
+from core.prepare import prepare
+from core.recipes import make_recipe
 from core.runs import Job, Run, list_jobs, list_runs, process_start
 from core.train import make_config
 from core.workspace import Workspace, atomic_write

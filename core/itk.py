@@ -1,0 +1,27 @@
+"""Between arrays in RAS and SimpleITK's images (LPS, axes reversed): the only place where one becomes the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from core.types import Affine, Array
+
+
+def to_itk(data: NDArray[Any], affine: Affine) -> sitk.Image:
+    """An array (I, J, K) with its matrix voxel -> RAS mm; the axes must be at right angles."""
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(data.transpose(2, 1, 0)))
+    image.SetSpacing([float(value) for value in spacing])
+    image.SetOrigin([float(value) for value in lps[:3, 3]])
+    image.SetDirection([float(value) for value in (lps[:3, :3] / spacing).ravel()])
+    return image
+
+
+def from_itk(image: sitk.Image) -> Array:
+    """The voxels as (I, J, K) float32."""
+    return np.ascontiguousarray(sitk.GetArrayFromImage(image).transpose(2, 1, 0), dtype=np.float32)

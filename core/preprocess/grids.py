@@ -1,0 +1,68 @@
+"""Turning axes, and bringing a volume onto a grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from core.itk import from_itk, to_itk
+from core.types import Affine, Volume
+
+Mask = NDArray[np.bool_]
+MAX_VOXELS = 512**3
+AIR_HU = -1024.0
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where the voxels of a prepared case lie: shape (I, J, K) and affine (4, 4), voxel -> RAS mm."""
+
+    shape: tuple[int, int, int]
+    affine: Affine
+
+    def is_grid_of(self, volume: Volume) -> bool:
+        """Whether the volume is on this very grid, to a thousandth of a voxel at every corner."""
+        return volume.data.shape == self.shape and np.allclose(volume.affine, self.affine, atol=1e-3, rtol=1e-5)
+
+
+def canonical(volume: Volume) -> Volume:
+    """Turn and flip whole axes until they run closest to right, anterior, superior. No value changes."""
+    turn = nib.orientations.io_orientation(volume.affine)
+    if np.array_equal(turn, [[0, 1], [1, 1], [2, 1]]):
+        return volume
+    data = nib.orientations.apply_orientation(volume.data, turn)
+    back = nib.orientations.inv_ornt_aff(turn, volume.data.shape)
+    return volume.with_data(np.ascontiguousarray(data), volume.affine @ back)
+
+
+def resample(volume: Volume, grid: Grid) -> Volume:
+    """The volume on another grid: linear for intensities (no value leaves the range), nearest for label maps.
+
+    What lies outside the image becomes air (CT) or the image's least value. A volume on this very grid is returned
+    untouched.
+    """
+    if grid.is_grid_of(volume):
+        return volume.with_data(volume.data, grid.affine)
+    least = 0.0 if volume.is_label else float(volume.data.min())
+    method = sitk.sitkNearestNeighbor if volume.is_label else sitk.sitkLinear
+    moved = sitk.Resample(
+        to_itk(volume.data, volume.affine),
+        to_itk(np.zeros(grid.shape, np.uint8), grid.affine),
+        sitk.Transform(),
+        method,
+        AIR_HU if volume.unit == "HU" else least,
+        sitk.sitkFloat32,
+    )
+    return volume.with_data(from_itk(moved), grid.affine)
+
+
+def coverage(volume: Volume, grid: Grid) -> Mask:
+    """(I, J, K): where on the grid the volume has data at all."""
+    if grid.is_grid_of(volume):
+        return np.ones(grid.shape, dtype=bool)
+    ones = Volume(np.ones_like(volume.data), volume.affine, volume.modality, unit="label")
+    return resample(ones, grid).data > 0

@@ -1,0 +1,72 @@
+"""Which voxels are judged: a brain, a body, or all of the image."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from core.preprocess.grids import Mask
+from core.types import Array, Volume
+
+BODY_HU = -400.0
+EXTRACTED_SHARE = 0.2  # so much of an image exactly at its background: somebody has cut it out
+MAX_BRAIN_ML = 2200.0  # more than that is a head
+
+
+def make_mask(reference: Volume, method: str) -> tuple[Mask, list[str]]:
+    """The voxels that are judged, from one image on the grid, and warnings.
+
+    "brain" takes what is not background in a brain-extracted image; where the image still has a head around the
+    brain, the head is taken and BRAIN-NOT-EXTRACTED warned of.
+    """
+    data = reference.data
+    if method == "none":
+        return np.ones(data.shape, dtype=bool), []
+    # Spline interpolation rings below a background of 0.
+    background = np.float32(0) if np.mean(data == 0) > EXTRACTED_SHARE else data.min()
+    is_extracted = reference.unit != "HU" and np.mean(data == background) > EXTRACTED_SHARE
+    barely = 1e-6 * (data.max() - background)  # what interpolation's rounding leaks into neighbouring voxels
+    mask = data > background + barely if is_extracted else _body(reference)
+    mask = _filled(_largest(mask))
+    is_head = mask.sum() * np.prod(reference.spacing_mm) > 1000 * MAX_BRAIN_ML
+    warnings = ["BRAIN-NOT-EXTRACTED"] if method == "brain" and (is_head or not is_extracted) else []
+    if mask.mean() < 0.02:
+        return np.ones(data.shape, dtype=bool), [*warnings, "NO-FOREGROUND"]
+    return mask, warnings
+
+
+def _body(volume: Volume) -> Mask:
+    """What is not air: by Hounsfield units in CT, else by Otsu's threshold on a lightly smoothed image."""
+    size = [3 if n > 8 else 1 for n in volume.data.shape]
+    above = volume.data > BODY_HU if volume.unit == "HU" else _above_otsu(volume.data)
+    return np.asarray(ndimage.binary_closing(np.pad(above, 4), np.ones(size), 2)[4:-4, 4:-4, 4:-4])
+
+
+def _above_otsu(data: Array) -> Mask:
+    smooth = ndimage.gaussian_filter(data, [1 if n > 8 else 0 for n in data.shape])
+    counts, edges = np.histogram(smooth, 256)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
+    mean_below = np.cumsum(counts * centres) / np.maximum(below, 1)
+    mean_above = (np.cumsum((counts * centres)[::-1]) / np.maximum(above[::-1], 1))[::-1]
+    between = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
+    # Otsu's cut lies between air and the mean of the body; halving it keeps dim skin and marrow.
+    threshold = smooth.min() + 0.5 * (centres[int(np.argmax(between))] - smooth.min())
+    return np.asarray(smooth > threshold)
+
+
+def _largest(mask: Mask) -> Mask:
+    parts, n = ndimage.label(mask)
+    if n < 2:
+        return mask
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return np.asarray(parts == sizes.argmax())
+
+
+def _filled(mask: Mask) -> Mask:
+    """Holes closed slice by slice along every axis that is long enough: nostrils open a head in 3-D, not in a slice."""
+    filled = ndimage.binary_fill_holes(mask)
+    for k in range(mask.shape[2]):
+        filled[:, :, k] = ndimage.binary_fill_holes(filled[:, :, k])
+    return np.asarray(filled)

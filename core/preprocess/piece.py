@@ -1,0 +1,70 @@
+"""A case on its way through the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from core.config import Settings
+from core.preprocess.grids import Grid, Mask
+from core.types import Volume
+
+NO_MASK: Mask = np.zeros((0, 0, 0), dtype=bool)
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """All that a step may see and change of one case.
+
+    Attributes:
+        reference: the modality whose place and grid the others follow.
+        volumes: modality -> image or label map.
+        grid: where the case goes; the volumes are on it from the step "resample" on.
+        covered: modality -> (I, J, K) where it has data; from "resample" on.
+        mask: (I, J, K) the voxels that are judged; empty before the step "mask".
+        limits: modality -> the two intensities that become 0 and 1; from "normalise" on.
+        warnings: modality -> codes of what is doubtful.
+        findings: what steps found out beside the voxels, by step; plain values, kept with the dataset.
+    """
+
+    reference: str
+    volumes: Mapping[str, Volume]
+    grid: Grid
+    covered: Mapping[str, Mask] = field(default_factory=dict)
+    mask: Mask = field(default_factory=NO_MASK.copy)
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    findings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def images(self) -> dict[str, Volume]:
+        """The volumes that hold intensities."""
+        return {name: volume for name, volume in self.volumes.items() if not volume.is_label}
+
+    @property
+    def label_maps(self) -> dict[str, Volume]:
+        """The volumes that hold classes."""
+        return {name: volume for name, volume in self.volumes.items() if volume.is_label}
+
+    def each(self, change: Callable[[Volume], Volume]) -> Piece:
+        """Every image changed alike; label maps stay."""
+        changed = {name: v if v.is_label else change(v) for name, v in self.volumes.items()}
+        return replace(self, volumes=changed)
+
+    def warned(self, modality: str, *codes: str) -> Piece:
+        """With more to doubt about one modality."""
+        known = self.warnings.get(modality, ())
+        return replace(self, warnings={**self.warnings, modality: tuple(dict.fromkeys((*known, *codes)))})
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a recipe: its name for people, what it does in a sentence, its settings, its function."""
+
+    title: str
+    summary: str
+    Config: type[Settings]
+    apply: Callable[[Piece, Any], Piece]

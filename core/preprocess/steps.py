@@ -1,0 +1,93 @@
+"""STEPS, in the order in which they run: each takes a case and its settings and gives the case, pure.
+
+Fixed or fitted to one case, never across cases. To add a step: write its settings and its function in a module here,
+list it in STEPS, and name its settings in `core.recipes.PrepareConfig`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from core.config import Settings
+from core.preprocess.grids import AIR_HU, Mask, canonical, coverage, resample
+from core.preprocess.intensity import NormaliseConfig, intensity_range, normalise
+from core.preprocess.masks import make_mask
+from core.preprocess.piece import Piece, Step
+from core.types import Volume
+
+MIN_COVERAGE = 0.5  # a modality that shows less of the mask than this is warned of
+
+
+class CanonicalConfig(Settings):
+    """Turning the axes has nothing to set."""
+
+
+class ResampleConfig(Settings):
+    spacing_mm: float = Field(
+        0.0, ge=0, le=20, description="Voxel size of the common grid in millimetres; 0 keeps the reference's own"
+    )
+    reference: str = Field(
+        "", description="Modality whose position and grid the others follow; empty chooses the finest one"
+    )
+
+
+class MaskConfig(Settings):
+    method: Literal["brain", "foreground", "none"] = Field(
+        "foreground",
+        description="Voxels that are judged: the brain (of brain-extracted images), the body, or all of the image",
+    )
+    outside: Literal["zero", "keep"] = Field("zero", description="What happens to voxels outside the mask")
+
+
+def _canonical(piece: Piece, config: CanonicalConfig) -> Piece:
+    return replace(piece, volumes={name: canonical(volume) for name, volume in piece.volumes.items()})
+
+
+def _resample(piece: Piece, config: ResampleConfig) -> Piece:
+    covered = {name: coverage(volume, piece.grid) for name, volume in piece.volumes.items()}
+    moved = {name: resample(volume, piece.grid) for name, volume in piece.volumes.items()}
+    return replace(piece, volumes=moved, covered=covered)
+
+
+def _mask(piece: Piece, config: MaskConfig) -> Piece:
+    """Judged is what the reference shows of the body and every modality has data for."""
+    mask, doubts = make_mask(piece.volumes[piece.reference], config.method)
+    for modality in piece.images:
+        share = float(piece.covered[modality][mask].mean())
+        piece = piece.warned(modality, *doubts, *(["LITTLE-OVERLAP"] if share < MIN_COVERAGE else []))
+    judged = np.logical_and.reduce([mask, *(piece.covered[modality] for modality in piece.images)])
+    piece = replace(piece, mask=judged if judged.any() else mask)
+    return piece if config.outside == "keep" else piece.each(lambda volume: _blank_outside(volume, piece.mask))
+
+
+def _blank_outside(volume: Volume, mask: Mask) -> Volume:
+    outside = AIR_HU if volume.unit == "HU" else min(0.0, float(volume.data.min()))
+    return volume.with_data(np.where(mask, volume.data, np.float32(outside)))
+
+
+def _normalise(piece: Piece, config: NormaliseConfig) -> Piece:
+    limits = {name: intensity_range(volume, piece.mask, config) for name, volume in piece.images.items()}
+    piece = replace(piece, limits=limits)
+    return piece.each(lambda volume: normalise(volume, limits[volume.modality], config.clip))
+
+
+STEPS: dict[str, Step] = {
+    "canonical": Step(
+        "Orientation",
+        "Axes are turned to right, anterior, superior. No value changes.",
+        CanonicalConfig,
+        _canonical,
+    ),
+    "resample": Step("One grid", "All modalities of a case are brought onto one grid.", ResampleConfig, _resample),
+    "mask": Step("Mask", "The voxels that are learnt from and judged are marked.", MaskConfig, _mask),
+    "normalise": Step(
+        "Intensity",
+        "Intensities are scaled to 0-1: Hounsfield units and uptake by fixed windows, MR by its own percentiles.",
+        NormaliseConfig,
+        _normalise,
+    ),
+}
