@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from core.batches import informative_rows, make_batch
+from core.embed import embed
 from core.errors import InvalidConfigError, NotFoundError, UnreadableImageError
 from core.latent import (
     PROJECTIONS,
@@ -15,7 +16,6 @@ from core.latent import (
     Embedding,
     by_case,
     cached_projection,
-    embed,
     find_projection,
     load_embedding,
     map_quality,

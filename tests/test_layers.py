@@ -14,6 +14,7 @@ CORE = REPOSITORY / "core"
 LAYERS = [  # from the top; modules on one line do not import each other
     {"__main__"},
     {"jobs", "showcase"},
+    {"embed"},
     {"search", "train", "evaluate", "latent", "uncertainty", "explain", "export"},
     {"compare", "protocol"},
     {"synthesis", "previews"},
@@ -33,7 +34,16 @@ LAYERS = [  # from the top; modules on one line do not import each other
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 NEIGHBOURS = {("jobs", "showcase")}
-LIGHT = ["core.ingest", "core.runs", "core.dataset", "core.cohort", "core.jobs", "core.prepare", "core.demo"]
+LIGHT = [
+    "core.latent",
+    "core.ingest",
+    "core.runs",
+    "core.dataset",
+    "core.cohort",
+    "core.jobs",
+    "core.prepare",
+    "core.demo",
+]
 
 
 def imports_of(path: str) -> set[str]:

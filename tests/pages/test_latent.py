@@ -14,8 +14,9 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from core.dataset import Dataset
+from core.embed import embed
 from core.jobs import BACKENDS
-from core.latent import cached_projection, embed, load_embedding, save_embedding
+from core.latent import cached_projection, load_embedding, save_embedding
 from core.prepare import prepare
 from core.recipes import make_recipe
 from core.runs import Run, list_jobs
