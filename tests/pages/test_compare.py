@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import gzip
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from streamlit.testing.v1 import AppTest
 
 from core.dataset import Dataset
 from core.runs import Run
 from core.train import make_config, train
 from core.workspace import Workspace
+from tests.pages.driving import open_page, words
 from ui.state import State
 
 PAGE = str(Path(__file__).resolve().parents[2] / "pages" / "compare.py")
+opened = partial(open_page, PAGE)
 
 
 @pytest.fixture
@@ -27,17 +29,6 @@ def run(workspace: Workspace, dataset: Dataset) -> Run:
     train(made, dataset, torch.device("cpu"))
     made.update(state="finished")
     return made
-
-
-def opened(**link: str) -> AppTest:
-    page = AppTest.from_file(PAGE, default_timeout=30)
-    for name, value in link.items():
-        page.query_params[name] = value
-    return page.run()
-
-
-def words(page: AppTest) -> str:
-    return " ".join(str(element.value) for element in [*page.markdown, *page.caption, *page.info, *page.error])
 
 
 def test_an_empty_workspace_says_what_to_do(workspace):

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from core.synthesis import load_run
 from core.train import make_config, train
 from core.workspace import Workspace
 from tests.conftest import make_cohort
+from tests.pages.driving import open_page, words
 from ui.csv_table import csv_bytes, safe_cell
 from ui.heatmap import SubsetLook, clicked_pair, subset_chart
 from ui.results import best_baseline, differences, entries_of, pair_id, pairs_of, pooled_entries, read_judged, studies
@@ -29,6 +31,7 @@ from ui.score_charts import Scale, gain
 from ui.state import State
 
 PAGE = str(Path(__file__).resolve().parents[2] / "pages" / "evaluate.py")
+opened = partial(open_page, PAGE)
 APP = str(Path(__file__).resolve().parents[2] / "app.py")
 PAIR = (("T1",), "CT")
 
@@ -63,17 +66,6 @@ def judged_place(prepared: Path, workspace: Workspace) -> Workspace:
     """A copy that a test may change."""
     shutil.copytree(prepared, workspace.root)
     return workspace
-
-
-def opened(**link: str) -> AppTest:
-    page = AppTest.from_file(PAGE, default_timeout=30)
-    for name, value in link.items():
-        page.query_params[name] = value
-    return page.run()
-
-
-def words(page: AppTest) -> str:
-    return " ".join(str(element.value) for element in [*page.markdown, *page.caption, *page.info, *page.error])
 
 
 def runs_of(place: Workspace) -> list[Run]:

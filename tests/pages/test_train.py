@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from core.dataset import Dataset
 from core.jobs import BACKENDS
@@ -18,26 +18,12 @@ from core.recipes import make_recipe
 from core.runs import Job, Run, list_jobs, list_runs, process_start
 from core.train import make_config
 from core.workspace import Workspace, atomic_write
+from tests.pages.driving import button, open_page, words
 from ui.run_history import MAX_POINTS, Tail, steps_per_second, thinned
 from ui.state import State
 
 PAGE = str(Path(__file__).resolve().parents[2] / "pages" / "train.py")
-
-
-def opened(**link: str) -> AppTest:
-    page = AppTest.from_file(PAGE, default_timeout=30)
-    for name, value in link.items():
-        page.query_params[name] = value
-    return page.run()
-
-
-def words(page: AppTest) -> str:
-    elements = [*page.markdown, *page.caption, *page.warning, *page.error, *page.text]
-    return " ".join(str(element.value) for element in elements)
-
-
-def button(page: AppTest, label: str):
-    return next(button for button in page.button if button.label == label)
+opened = partial(open_page, PAGE)
 
 
 def line(step: int, split: str = "train", **values: float) -> dict[str, object]:
