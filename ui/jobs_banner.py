@@ -38,6 +38,7 @@ def jobs_banner() -> None:
 def _rows(drawn: list[str]) -> None:
     jobs = active_jobs(workspace())
     if [job.id for job in jobs] != drawn:
+        st.empty()  # lets a click on another page that came meanwhile go first: a rerun would overwrite its page
         st.rerun()  # the whole page, so that it shows what has just been made
     for job in jobs[:MAX_ROWS]:
         _enforce(job)
