@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks import Benchmark, demo, real, server
+from benchmarks import Benchmark, demo, real, register, server
 
 BENCHMARKS: dict[str, Benchmark] = {
     "demo": Benchmark("seconds to generate the demo cohort", demo.measure_demo, demo.TARGETS),
     "server": Benchmark("how quickly pages and slices come", server.measure_server, server.TARGETS),
+    "register": Benchmark(
+        "how exactly images pushed apart come back", register.measure_register, register.TARGETS, is_quick=False
+    ),
     "real": Benchmark("T1 -> T2 on real brains, one patient left out", real.measure_real, real.TARGETS, is_quick=False),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,3 +27,14 @@ def to_itk(data: NDArray[Any], affine: Affine) -> sitk.Image:
 def from_itk(image: sitk.Image) -> Array:
     """The voxels as (I, J, K) float32."""
     return np.ascontiguousarray(sitk.GetArrayFromImage(image).transpose(2, 1, 0), dtype=np.float32)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """SimpleITK on one thread: sums run in one order, so that the same input gives the same bits."""
+    usual = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(usual)

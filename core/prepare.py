@@ -103,8 +103,10 @@ class Stage:
 
 
 def walk(piece: Piece, config: PrepareConfig) -> Iterator[Stage]:
-    """The case after each step in turn."""
+    """The case after each step in turn; steps that are off are passed over."""
     for name, step in STEPS.items():
+        if not step.is_on(getattr(config, name)):
+            continue
         began = time.perf_counter()
         piece = step.apply(piece, getattr(config, name))
         yield Stage(name, piece, time.perf_counter() - began)

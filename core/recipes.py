@@ -9,6 +9,7 @@ from pydantic import Field
 
 from core.config import Settings, build
 from core.errors import InvalidConfigError
+from core.preprocess.align import AlignConfig
 from core.preprocess.intensity import NormaliseConfig
 from core.preprocess.steps import CanonicalConfig, MaskConfig, ResampleConfig
 
@@ -17,6 +18,7 @@ class PrepareConfig(Settings):
     """A recipe: the settings of every step, in the order in which they run."""
 
     canonical: CanonicalConfig = Field(default_factory=CanonicalConfig, description="Orientation")
+    align: AlignConfig = Field(default_factory=AlignConfig, description="Alignment")
     resample: ResampleConfig = Field(default_factory=ResampleConfig, description="One grid")
     mask: MaskConfig = Field(default_factory=MaskConfig, description="Mask")
     normalise: NormaliseConfig = Field(default_factory=NormaliseConfig, description="Intensity")

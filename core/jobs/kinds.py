@@ -96,8 +96,8 @@ def evaluate(job: Job, workspace: Workspace, progress: Progress) -> Any:
 
 def embed(job: Job, workspace: Workspace, progress: Progress) -> Any:
     """params: run, device, maps (projections to compute besides, so that no page ever waits for one)."""
-    from core.latent import cached_projection, load_embedding, save_embedding
     from core.embed import embed as run_embed
+    from core.latent import cached_projection, load_embedding, save_embedding
     from core.synthesis import load_run
 
     _share_cores()

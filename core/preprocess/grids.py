@@ -15,6 +15,7 @@ from core.types import Affine, Volume
 Mask = NDArray[np.bool_]
 MAX_VOXELS = 512**3
 AIR_HU = -1024.0
+RIGHT_ANGLE = 1e-4  # cosine up to which two axes count as upright to each other
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,15 +50,30 @@ def resample(volume: Volume, grid: Grid) -> Volume:
         return volume.with_data(volume.data, grid.affine)
     least = 0.0 if volume.is_label else float(volume.data.min())
     method = sitk.sitkNearestNeighbor if volume.is_label else sitk.sitkLinear
+    place, transform = _place(volume.affine)
     moved = sitk.Resample(
-        to_itk(volume.data, volume.affine),
+        to_itk(volume.data, place),
         to_itk(np.zeros(grid.shape, np.uint8), grid.affine),
-        sitk.Transform(),
+        transform,
         method,
         AIR_HU if volume.unit == "HU" else least,
         sitk.sitkFloat32,
     )
     return volume.with_data(from_itk(moved), grid.affine)
+
+
+def _place(affine: Affine) -> tuple[Affine, sitk.Transform]:
+    """Axes at right angles, and the transform that leads there from the true place of a stretched image."""
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    if np.abs(axes.T @ axes - np.eye(3)).max() < RIGHT_ANGLE:
+        return affine, sitk.Transform()
+    straight = np.eye(4)
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+    lps = flip @ np.linalg.inv(affine) @ flip
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix([float(value) for value in lps[:3, :3].ravel()])
+    transform.SetTranslation([float(value) for value in lps[:3, 3]])
+    return straight, transform
 
 
 def coverage(volume: Volume, grid: Grid) -> Mask:

@@ -56,15 +56,23 @@ class Piece:
 
     def warned(self, modality: str, *codes: str) -> Piece:
         """With more to doubt about one modality."""
+        if not codes:
+            return self
         known = self.warnings.get(modality, ())
         return replace(self, warnings={**self.warnings, modality: tuple(dict.fromkeys((*known, *codes)))})
 
 
 @dataclass(frozen=True)
 class Step:
-    """One line of a recipe: its name for people, what it does in a sentence, its settings, its function."""
+    """One line of a recipe.
+
+    Attributes:
+        title, summary: its name for people, and what it does in a sentence.
+        is_on: whether these settings ask for anything at all.
+    """
 
     title: str
     summary: str
     Config: type[Settings]
     apply: Callable[[Piece, Any], Piece]
+    is_on: Callable[[Any], bool] = lambda config: True

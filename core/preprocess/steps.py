@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from core.config import Settings
+from core.preprocess.align import AlignConfig, align_case
 from core.preprocess.grids import AIR_HU, Mask, canonical, coverage, resample
 from core.preprocess.intensity import NormaliseConfig, intensity_range, normalise
 from core.preprocess.masks import make_mask
@@ -81,6 +82,13 @@ STEPS: dict[str, Step] = {
         "Axes are turned to right, anterior, superior. No value changes.",
         CanonicalConfig,
         _canonical,
+    ),
+    "align": Step(
+        "Alignment",
+        "The images of a case are laid over the reference, and how well they lie on it is checked.",
+        AlignConfig,
+        align_case,
+        lambda config: config.method != "none",
     ),
     "resample": Step("One grid", "All modalities of a case are brought onto one grid.", ResampleConfig, _resample),
     "mask": Step("Mask", "The voxels that are learnt from and judged are marked.", MaskConfig, _mask),
