@@ -26,7 +26,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"batches", "augment"},
     {"dataset"},
     {"cohort"},
-    {"readers", "register", "models", "metrics", "render", "phantom", "statistics"},
+    {"readers", "register", "alignment", "models", "metrics", "render", "phantom", "statistics"},
     {"deidentify", "unpack", "uploads"},
     {"itk"},
     {"types", "config", "workspace", "progress"},
