@@ -12,6 +12,7 @@ import numpy as np
 from core.cohort import Cohort, volume_facts
 from core.errors import InvalidConfigError, RefusedError, UserError
 from core.progress import Progress, silent
+from core.readers.choice import Choice
 from core.readers.decoder import Decoder
 from core.readers.files import Source, collected
 from core.readers.proposals import CaseId, Proposal, Row, propose
@@ -46,13 +47,13 @@ def ingest(
     paths: Sequence[Path],
     cohort: str,
     layout: str = "auto",
-    corrections: Mapping[str, tuple[str, str]] | None = None,
+    corrections: Mapping[str, Choice] | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Import `paths` into a cohort, made if it is not there yet.
 
     Args:
-        corrections: a proposal's key -> (case, modality) that a person chose; ("", "") leaves it out.
+        corrections: a proposal's key -> what a person decided.
 
     Returns:
         {"files": one row for each file with its fate, "cases": the cases that were written to, with their volumes}.
@@ -84,21 +85,29 @@ def _case_ids(workspace: Workspace, cohort: str) -> CaseId:
     return lambda name: f"case-{workspace.pseudonym(f'{cohort}/{name}')}"
 
 
-def _corrected(rows: list[Row], corrections: Mapping[str, tuple[str, str]], case_id: CaseId) -> list[Row]:
-    """The rows as a person wants them."""
+def _corrected(rows: list[Row], corrections: Mapping[str, Choice], case_id: CaseId) -> list[Row]:
+    """The rows as a person wants them; what is held back and was not reviewed stays unread."""
     known = {row.proposal.case: row.case_id for row in rows if row.proposal.case}
     result = []
     for row in rows:
-        case, modality = corrections.get(row.proposal.key, (row.proposal.case, row.proposal.modality))
-        if not row.parts:
-            result.append(row)
-        elif not case and not modality:
+        choice = corrections.get(row.proposal.key, Choice(row.proposal.case, row.proposal.modality))
+        is_held_back = row.proposal.fate == "quarantined" and not choice.reviewed
+        if not row.parts or (is_held_back and choice.include):
+            result.append(replace(row, parts=()))
+        elif not choice.include:
             left_out = replace(row.proposal, fate="ignored", code="LEFT-OUT", message="Left out, as you chose.")
             result.append(replace(row, proposal=left_out, parts=()))
         else:
-            proposal = replace(row.proposal, case=case, modality=safe_name(modality))
-            result.append(replace(row, proposal=proposal, case_id=known.get(case) or case_id(case)))
+            result.append(_chosen(row, choice, known.get(choice.case) or case_id(choice.case)))
     return result
+
+
+def _chosen(row: Row, choice: Choice, case: str) -> Row:
+    proposal = replace(row.proposal, case=choice.case, modality=safe_name(choice.modality))
+    noted = ("REVIEWED",) if choice.reviewed and row.proposal.fate == "quarantined" else ()
+    parts = [(n, choice.applied(item)) for n, item in row.parts]
+    parts = [(n, replace(item, warnings=(*item.warnings, *noted))) for n, item in parts]
+    return replace(row, proposal=proposal, case_id=case, parts=tuple(parts))
 
 
 @dataclass
@@ -118,8 +127,11 @@ class _Importer:
         outcome = {"fate": proposal.fate, "code": proposal.code, "message": proposal.message, "case": row.case_id}
         if row.parts:
             try:
-                volume = self._read(row)
-                outcome["case"] = self._store(row, volume)
+                if row.parts[0][1].stack == "frames":
+                    volume = self._store_frames(row)
+                else:
+                    volume = self._read(row)
+                    outcome["case"] = self._store(row, volume)
                 codes = volume.warnings
                 outcome |= {"fate": "warned" if codes else "accepted", "code": codes[0] if codes else ""}
                 outcome["message"] = explain(codes)
@@ -135,8 +147,17 @@ class _Importer:
     def _read(self, row: Row) -> Volume:
         parts = [(self.sources[n].path, item) for n, item in row.parts]
         volume = self.decoder.read(parts, row.proposal.modality)
-        extra = [code for code in row.parts[0][1].warnings if code not in volume.warnings]
+        chosen = {"FRAME-CHOSEN"} if row.parts[0][1].frame_index >= 0 else set()
+        extra = [code for code in row.parts[0][1].warnings if code not in {*volume.warnings, *chosen}]
         return replace(volume, warnings=(*volume.warnings, *extra))
+
+    def _store_frames(self, row: Row) -> Volume:
+        """Every frame of a file as a case of its own; the last one is returned."""
+        for n in range(row.proposal.frames):
+            parts = tuple((file, replace(item, frame_index=n)) for file, item in row.parts)
+            volume = self._read(replace(row, parts=parts))
+            self._write(f"case-{self.workspace.pseudonym(f'{row.case_id}/{n}')}", volume)
+        return volume
 
     def _store(self, row: Row, volume: Volume) -> str:
         if row.parts[0][1].stack != "images":

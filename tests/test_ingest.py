@@ -14,6 +14,7 @@ import pytest
 from core.cohort import Cohort
 from core.errors import InvalidConfigError, NotFoundError
 from core.ingest import ingest, scan
+from core.readers.choice import Choice
 from core.workspace import Workspace
 from tests.in_process import InProcess
 
@@ -78,7 +79,7 @@ def test_the_proposals_tell_the_same_before_anything_is_stored(workspace: Worksp
 
 def test_a_person_may_correct_the_table(workspace: Workspace, folder: Path):
     keys = {row.label: row.key for row in scan(workspace, [folder])}
-    corrections = {keys["P2/T1.nii.gz"]: ("P1", "FLAIR"), keys["P1/T2.nii"]: ("", "")}
+    corrections = {keys["P2/T1.nii.gz"]: Choice("P1", "FLAIR"), keys["P1/T2.nii"]: Choice(include=False)}
     report = ingest(workspace, [folder], "c", corrections=corrections)
     (case,) = report["cases"]
     assert sorted(case["volumes"]) == ["FLAIR", "T1"]

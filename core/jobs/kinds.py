@@ -16,15 +16,16 @@ from core.workspace import Workspace, write_json
 def ingest(job: Job, workspace: Workspace, progress: Progress) -> Any:
     """params: upload (id of the staged files) or folder (name of a listed one), cohort, layout, corrections.
 
-    corrections: key -> [case, modality].
+    corrections: key -> a `Choice` as JSON.
     """
     from core.ingest import ingest as run_ingest
+    from core.readers.choice import Choice
     from core.uploads import discard, server_folder, staged
 
     params = job.params
     upload = params.get("upload", "")
     source = staged(workspace, upload) if upload else server_folder(params["folder"])
-    corrections = {key: (case, modality) for key, (case, modality) in params.get("corrections", {}).items()}
+    corrections = {key: Choice.from_json(values) for key, values in params.get("corrections", {}).items()}
     try:
         report = run_ingest(workspace, [source], params["cohort"], params["layout"], corrections, progress)
     finally:

@@ -20,7 +20,7 @@ from core.readers.geometry import picture_to_ras, to_ras
 from core.readers.item import HEADER_BYTES, Item, Part, check_size
 from core.readers.picture import to_grey
 from core.readers.values import finish
-from core.types import Array, Volume
+from core.types import Affine, Array, Volume
 from core.unpack import MAX_BYTES, check_entries, check_swelling
 
 MAGIC = b"\x93NUMPY"
@@ -113,22 +113,46 @@ def read(parts: Sequence[Part], modality: str) -> Volume:
     """
     path, item = parts[0]
     values = _read_values(path, item.part)
-    warnings = ["NO-SPACING"]
+    if (item.slope, item.intercept) != (1.0, 0.0):
+        values = values.astype(np.float64) * item.slope + item.intercept
+    is_spaced = item.spacing_mm != (1.0,) * len(item.spacing_mm)
+    warnings = [] if is_spaced else ["NO-SPACING"]
     if item.stack == "images":
         data, affine = _stack_pictures(values, warnings)
         return finish(data, affine, modality, warnings=warnings)
     while values.ndim > 3 and 1 in (values.shape[0], values.shape[-1]):
         values = values[0] if values.shape[0] == 1 else values[..., 0]
     if values.ndim == 2 or _is_colour(values):
-        data, affine = picture_to_ras(to_grey(values, warnings))
+        spacing = item.spacing_mm if is_spaced else (1.0, 1.0)
+        data, affine = picture_to_ras(to_grey(values, warnings), (spacing[0], spacing[1]))
     elif values.ndim == 3:
-        data, affine = to_ras(values, np.eye(4))
+        data, affine = to_ras(values, _affine(item))
     else:
         raise RefusedError(
             f"The array has {values.ndim} axes; an image has 2 or 3. For many pictures, choose the layout 'images'.",
             "SHAPE",
         )
     return finish(data, affine, modality, warnings=warnings)
+
+
+def _affine(item: Item) -> Affine:
+    """Along right, anterior, superior, unless a person said otherwise.
+
+    Raises:
+        RefusedError: The letters do not name three axes, or a spacing is missing.
+    """
+    letters, spacing = item.axes_order or "RAS", item.spacing_mm or (1.0, 1.0, 1.0)
+    if sorted("RLAPSI".find(letter) // 2 for letter in letters) != [0, 1, 2]:
+        raise RefusedError(
+            "The axes are three letters: one of R and L, one of A and P, one of S and I, in the array's order.", "AXES"
+        )
+    if len(spacing) != 3:
+        raise RefusedError("An array of three axes needs three distances between voxels.", "SPACING")
+    affine = np.zeros((4, 4))
+    affine[3, 3] = 1.0
+    for axis, (letter, size) in enumerate(zip(letters, spacing, strict=True)):
+        affine["RLAPSI".index(letter) // 2, axis] = size if letter in "RAS" else -size
+    return affine
 
 
 def _is_colour(values: NDArray[Any]) -> bool:

@@ -14,6 +14,7 @@ from core.deidentify import Pseudonym, looks_like_text
 from core.errors import RefusedError, UnreadableImageError, UserError
 from core.readers.dicom_header import (
     KINDS,
+    PICTURES,
     b_value,
     image_type,
     modality_name,
@@ -21,12 +22,15 @@ from core.readers.dicom_header import (
     numbers,
     open_dicom,
     privacy_fate,
+    region_spacing_mm,
     text,
 )
 from core.readers.dicom_pixels import (
+    blanked,
     check_pixels,
     check_syntax,
     frame_values,
+    grey_values,
     is_lossy,
     is_rescaled,
     n_frames,
@@ -58,15 +62,15 @@ def scan(path: Path, pseudonym: Pseudonym) -> list[Item]:
         return [_without_picture(dataset)]
     item = _identified(dataset, kind, pseudonym)
     try:
-        fate, warnings = privacy_fate(dataset, kind)
+        held_back, warnings = privacy_fate(dataset, kind)
         if any(word in image_type(dataset) for word in LOCALISERS):
             return [
                 replace(item, fate="ignored", code="LOCALISER", message="A localiser: planning lines, not a volume.")
             ]
-        if fate != "accepted":
-            return [replace(item, fate=fate, code="BURNED-IN-UNCHECKED", message=UNCHECKED)]
+        if held_back:
+            item = replace(item, fate="quarantined", code="BURNED-IN-UNCHECKED", message=UNCHECKED)
         check_syntax(dataset)
-        check_pixels(dataset)
+        check_pixels(dataset, in_colour=kind in PICTURES)
         item = replace(item, warnings=(*warnings, *_doubts(dataset, kind)))
         return _frames(dataset, kind, item, pseudonym)
     except UserError as error:
@@ -133,9 +137,7 @@ def _frames(dataset: Dataset, kind: str, item: Item, pseudonym: Pseudonym) -> li
         raise RefusedError(f"The file holds {total:,} frames; at most {MAX_FRAMES:,} can be read.", "DICOM-FRAMES")
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if groups is None and total > 1:
-        raise RefusedError(
-            f"The file holds {total} frames without saying where they lie; export the one to use.", "DICOM-FRAMES"
-        )
+        return [_placed(dataset, replace(item, unit="a.u.", frames=total), pseudonym)]
     if groups is not None and len(groups) != total:
         raise UnreadableImageError("The file describes another number of frames than it holds.", "DICOM-FRAMES")
     items = []
@@ -163,18 +165,30 @@ def functional_group(dataset: Dataset, frame: int) -> Dataset:
 def _placed(facts: Dataset, item: Item, pseudonym: Pseudonym) -> Item:
     """The item of one frame, with where it lies."""
     position, axes = numbers(facts, "ImagePositionPatient"), numbers(facts, "ImageOrientationPatient")
-    spacing = numbers(facts, "PixelSpacing")
+    spacing, doubts = _spacing_mm(facts)
+    item = replace(item, warnings=(*item.warnings, *doubts))
     thickness = number(facts, "SliceThickness")
     inner = (number(facts, "EffectiveEchoTime"), b_value(facts), number(facts, "TemporalPositionIndex"))
     stack = pseudonym(f"{item.stack}/{inner}") if any(value is not None for value in inner) else item.stack
-    if len(spacing) != 2 or min(spacing) <= 0:
-        spacing = (1.0, 1.0)
-        item = replace(item, warnings=(*item.warnings, "NO-SPACING"))
     if len(position) != 3 or len(axes) != 6:
         position, axes = (), ()
     row_mm, column_mm = spacing
     spacing_mm = (column_mm, row_mm, thickness or 0.0)
     return replace(item, position=position, axes=axes, stack=stack, spacing_mm=spacing_mm)
+
+
+def _spacing_mm(facts: Dataset) -> tuple[tuple[float, float], tuple[str, ...]]:
+    """Between rows and between columns, and what is doubtful: of the patient, the ultrasound region, the detector."""
+    spacing = numbers(facts, "PixelSpacing")
+    if len(spacing) == 2 and min(spacing) > 0:
+        return (spacing[0], spacing[1]), ()
+    region = region_spacing_mm(facts)
+    if region:
+        return region, ()
+    detector = numbers(facts, "ImagerPixelSpacing")
+    if len(detector) == 2 and min(detector) > 0:
+        return (detector[0], detector[1]), ("AT-DETECTOR",)
+    return (1.0, 1.0), ("NO-SPACING",)
 
 
 def read(parts: Sequence[Part], modality: str) -> Volume:
@@ -183,18 +197,33 @@ def read(parts: Sequence[Part], modality: str) -> Volume:
     columns, rows = item.shape[:2]
     stack = np.empty((columns, rows, len(parts)), np.float32)
     factors = []
+    warnings = list(item.warnings)
     for k, (dataset, part) in enumerate(_opened(parts)):
         kind = KINDS[str(dataset.SOPClassUID)]
-        facts = functional_group(dataset, part.part)
-        stack[:, :, k] = rescaled(dataset, facts, frame_values(dataset, part.part), kind).T
+        frame = _frame_of(part, warnings)
+        values = grey_values(dataset, frame, warnings) if kind in PICTURES else frame_values(dataset, frame)
+        facts = functional_group(dataset, frame)
+        stack[:, :, k] = rescaled(dataset, facts, blanked(values, part.blank), kind).T
         factors.append(suv_factor(dataset) if kind == "PET" else 1.0)
     known = [factor for factor in factors if factor is not None]
     if item.unit == "SUV" and len(known) == len(factors):
         stack *= min(known)  # the earliest start: what the decay of all slices was corrected to
-    if "DERIVED-MAP" in item.warnings:
+    if "DERIVED-MAP" in item.warnings and not item.reviewed:
         _refuse_text(stack)
     data, affine = _assembled(stack, [part for _, part in parts])
-    return finish(data, affine, modality, item.unit, item.warnings)
+    return finish(data, affine, modality, item.unit, warnings)
+
+
+def _frame_of(part: Item, warnings: list[str]) -> int:
+    """Which frame is read: the one asked for, else the middle one of those without a place."""
+    if part.frames == 1:
+        return part.part
+    if 0 <= part.frame_index < part.frames:
+        return part.frame_index
+    if part.frame_index >= part.frames:
+        raise UnreadableImageError(f"There is no frame {part.frame_index}; the file holds {part.frames}.", "FRAME")
+    warnings.append("FRAME-CHOSEN")
+    return part.frames // 2
 
 
 def _opened(parts: Sequence[Part]) -> Iterator[tuple[Dataset, Item]]:
@@ -203,7 +232,7 @@ def _opened(parts: Sequence[Part]) -> Iterator[tuple[Dataset, Item]]:
     for path, part in parts:
         if path != opened:
             opened, dataset = path, open_dicom(path, pixels=True)
-            check_pixels(dataset)
+            check_pixels(dataset, in_colour=KINDS[str(dataset.SOPClassUID)] in PICTURES)
         yield dataset, part
 
 

@@ -42,6 +42,7 @@ KINDS: dict[str, str] = {  # SOP class -> kind; anything else is refused or has 
     uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage: "SC",
     uid.MultiFrameTrueColorSecondaryCaptureImageStorage: "SC",
 }
+PICTURES = ("US", "SC", "XA", "NM")  # kinds that may be in colour, or a film without a place
 TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID",
     "IssuerOfPatientID", "Modality", "ImageType", "BurnedInAnnotation", "SeriesDescription", "ProtocolName",
@@ -52,7 +53,11 @@ TAGS = [
     "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "RescaleType",
     "ModalityLUTSequence", "LossyImageCompression", "Units", "SUVType", "DecayCorrection", "CorrectedImage",
     "PatientWeight", "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime",
-    "RadiopharmaceuticalInformationSequence",
+    "RadiopharmaceuticalInformationSequence", "PlanarConfiguration", "SequenceOfUltrasoundRegions",
+    "ImagerPixelSpacing", "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableData", "SegmentedRedPaletteColorLookupTableData",
+    "SegmentedGreenPaletteColorLookupTableData", "SegmentedBluePaletteColorLookupTableData",
 ]  # fmt: skip
 SIEMENS_B_VALUE = 0x0019100C
 WHITELIST = [*(Tag(tag) for tag in TAGS), Tag(SIEMENS_B_VALUE)]
@@ -219,21 +224,37 @@ def b_value(dataset: Dataset) -> float | None:
         return None
 
 
-def privacy_fate(dataset: Dataset, kind: str) -> tuple[str, tuple[str, ...]]:
+def region_spacing_mm(dataset: Dataset) -> tuple[float, float] | tuple[()]:
+    """(between rows, between columns) of an ultrasound's tissue regions, where they are in cm and agree; else ().
+
+    Source:
+        DICOM PS3.3 C.8.5.5, US region calibration: spatial format 1 is two-dimensional, data type 1 is tissue.
+    """
+    found = set()
+    for region in dataset.get("SequenceOfUltrasoundRegions") or []:
+        kinds = [number(region, tag) for tag in ("RegionSpatialFormat", "RegionDataType")]
+        units = [number(region, tag) for tag in ("PhysicalUnitsXDirection", "PhysicalUnitsYDirection")]
+        deltas = [abs(number(region, tag) or 0.0) * 10 for tag in ("PhysicalDeltaY", "PhysicalDeltaX")]
+        if kinds == [1, 1] and units == [3, 3] and min(deltas) > 0:
+            found.add((round(deltas[0], 6), round(deltas[1], 6)))
+    return found.pop() if len(found) == 1 else ()
+
+
+def privacy_fate(dataset: Dataset, kind: str) -> tuple[bool, tuple[str, ...]]:
     """Whether text may be burned into the pixels.
 
     Returns:
-        "quarantined" or "accepted"; and warnings: DERIVED-MAP asks for the automatic check before it is let in.
+        Whether it waits until a person has looked; and warnings: DERIVED-MAP asks for the automatic check.
     """
     if kind in ("US", "SC"):
-        return "quarantined", ()
+        return True, ()
     burned = text(dataset, "BurnedInAnnotation").upper()
     types = image_type(dataset)
     if burned == "NO":
-        return "accepted", ()
+        return False, ()
     if not burned and kind in ("CT", "MR", "PET"):
         if types[:2] == ("ORIGINAL", "PRIMARY"):
-            return "accepted", ()
+            return False, ()
         if kind == "MR" and types[:2] == ("DERIVED", "PRIMARY") and MAPS & set(types):
-            return "accepted", ("DERIVED-MAP",)
-    return "quarantined", ()
+            return False, ("DERIVED-MAP",)
+    return True, ()

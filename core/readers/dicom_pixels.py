@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,18 +13,23 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.processing import apply_modality_lut
-from pydicom.pixels.utils import pixel_array
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+from pydicom.pixels.utils import get_expected_length, pixel_array
 
 from core.errors import RefusedError, UnreadableImageError
 from core.readers.dicom_header import TRUNCATED, number, text
 from core.readers.item import check_size
+from core.readers.picture import to_grey
 from core.types import Array
 
 JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
 LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless)
 NOT_FRAME_STARTS = (0xC4, 0xC8, 0xCC)
 AIR_HU = -1024.0
+GREY = frozenset({(1, "MONOCHROME1"), (1, "MONOCHROME2")})  # (samples a pixel, photometric interpretation)
+COLOUR = frozenset(
+    {(1, "PALETTE COLOR"), *((3, name) for name in ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"))}
+)
 
 
 def check_syntax(dataset: Dataset) -> None:
@@ -52,8 +57,11 @@ def is_lossy(dataset: Dataset) -> bool:
     return dataset.file_meta.get("TransferSyntaxUID") in LOSSY or text(dataset, "LossyImageCompression") == "01"
 
 
-def check_pixels(dataset: Dataset) -> None:
+def check_pixels(dataset: Dataset, in_colour: bool = False) -> None:
     """Arithmetic before any decoding.
+
+    Args:
+        in_colour: whether colour is let in (it becomes brightness).
 
     Raises:
         UnreadableImageError: Sizes missing or impossible.
@@ -62,15 +70,13 @@ def check_pixels(dataset: Dataset) -> None:
     rows, columns, bits = (dataset.get(tag) for tag in ("Rows", "Columns", "BitsAllocated"))
     if not all(isinstance(value, int) for value in (rows, columns, bits)):
         raise UnreadableImageError("The file does not say how large its image is.", "DICOM-SIZE")
-    if int(dataset.get("SamplesPerPixel") or 1) != 1:
-        raise RefusedError("The image is in colour; measured values are needed.", "DICOM-COLOUR")
-    photometric = text(dataset, "PhotometricInterpretation")
-    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise RefusedError("The image is not in shades of grey; measured values are needed.", "DICOM-COLOUR")
+    samples, photometric = int(dataset.get("SamplesPerPixel") or 1), text(dataset, "PhotometricInterpretation")
+    if (samples, photometric) not in GREY and not (in_colour and (samples, photometric) in COLOUR):
+        raise RefusedError("The image is in colour; measured values in shades of grey are needed.", "DICOM-COLOUR")
     stored = int(dataset.get("BitsStored") or bits)
     if bits not in (8, 16, 32) or not 1 <= stored <= bits:
         raise RefusedError("The size of a voxel in bits is one that cannot be read.", "DICOM-BITS")
-    check_size((rows, columns, n_frames(dataset)), bits // 8, "DICOM-SIZE")
+    check_size((rows, columns, n_frames(dataset)), samples * bits // 8, "DICOM-SIZE")
 
 
 def n_frames(dataset: Dataset) -> int:
@@ -91,6 +97,29 @@ def frame_values(dataset: Dataset, frame: int) -> NDArray[Any]:
     return _significant(dataset, values)
 
 
+def grey_values(dataset: Dataset, frame: int, warnings: list[str]) -> NDArray[Any]:
+    """(rows, columns) of a picture that may be in colour: then its brightness, which `warnings` say."""
+    if (int(dataset.get("SamplesPerPixel") or 1), text(dataset, "PhotometricInterpretation")) in GREY:
+        return frame_values(dataset, frame)
+    _check_data(dataset, frame)
+    values = pixel_array(dataset, index=frame)
+    if text(dataset, "PhotometricInterpretation") == "PALETTE COLOR":
+        values = apply_color_lut(values, dataset)
+    if values.shape != (dataset.Rows, dataset.Columns, 3):
+        raise UnreadableImageError("The image has another size than its header says.", "DICOM-SIZE")
+    return np.rint(to_grey(values, warnings)).astype(np.int64)
+
+
+def blanked(values: NDArray[Any], boxes: Sequence[tuple[int, int, int, int]]) -> NDArray[Any]:
+    """The values with (column, row, width, height) boxes set to the lowest one."""
+    if not boxes:
+        return values
+    result, lowest = values.copy(), values.min()
+    for column, row, width, height in boxes:
+        result[max(0, row) : max(0, row + height), max(0, column) : max(0, column + width)] = lowest
+    return result
+
+
 def _check_data(dataset: Dataset, frame: int) -> None:
     if "PixelData" not in dataset:
         raise UnreadableImageError(TRUNCATED, "DICOM-TRUNCATED")
@@ -98,8 +127,7 @@ def _check_data(dataset: Dataset, frame: int) -> None:
     if syntax.is_encapsulated:
         _check_codestream(dataset, frame, syntax)
         return
-    n_voxels = dataset.Rows * dataset.Columns * n_frames(dataset)
-    needed = n_voxels * dataset.BitsAllocated // 8
+    needed = get_expected_length(dataset, unit="bytes")
     if len(dataset.PixelData) < needed:
         raise UnreadableImageError(TRUNCATED, "DICOM-TRUNCATED")
     if len(dataset.PixelData) > needed + 1:

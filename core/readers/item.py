@@ -30,6 +30,8 @@ class Item:
         patient, series, frame, instance: keyed hashes; equal where the originals are equal.
         stack: tells the volumes of one series apart (echo, diffusion weighting).
         position, axes: DICOM's, LPS millimetres: first voxel's centre; directions along a row and along a column.
+        frames, frame_index: how many frames the file holds without a place, and which is read (-1: any).
+        reviewed, blank, axes_order, slope, intercept: what a person decided; see `Choice`.
     """
 
     reader: str
@@ -51,6 +53,13 @@ class Item:
     stack: str = ""
     position: tuple[float, ...] = ()
     axes: tuple[float, ...] = ()
+    frames: int = 1
+    frame_index: int = -1
+    reviewed: bool = False
+    blank: tuple[tuple[int, int, int, int], ...] = ()
+    axes_order: str = ""
+    slope: float = 1.0
+    intercept: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -59,7 +68,7 @@ class Item:
     def from_json(values: Mapping[str, Any]) -> Item:
         known = {field.name for field in fields(Item)}
         found: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
-        return Item(**found)
+        return Item(**{**found, "blank": tuple(tuple(box) for box in values.get("blank", ()))})
 
 
 Part = tuple[Path, Item]

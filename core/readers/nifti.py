@@ -1,4 +1,4 @@
-"""NIfTI-1 and -2 in one file (`.nii`, `.nii.gz`). The gzip is read to its trailer, so damage does not pass unseen."""
+"""NIfTI-1 and -2: `.nii`, `.nii.gz`, `.hdr` with `.img`. A gzip is read to its trailer, so damage is not unseen."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -19,15 +19,17 @@ from numpy.typing import NDArray
 from core.deidentify import Pseudonym
 from core.errors import RefusedError, UnreadableImageError
 from core.readers.geometry import check_affine, is_sheared, orientation, to_ras
-from core.readers.item import Item, Part, check_size
+from core.readers.item import MAX_FRAMES, Item, Part, check_size
 from core.readers.values import finish
 from core.types import Affine, Volume
-from core.unpack import check_swelling
+from core.unpack import MAX_BYTES, check_swelling
 
 CHUNK = 1 << 20
 MAX_OFFSET = 64 * 1024**2
 MAX_DEFLATE_RATIO = 1032
 UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+HALF = "NII-PAIR"
+HALF_WORDS = "This is one half of an .hdr/.img pair, and the other half is not beside it; import both together."
 TRUNCATED = "The file ends before the image does: it is cut off. Copy or export it again."
 NUMBER_TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"
@@ -49,6 +51,17 @@ class Header:
     intercept: float
     affine: Affine
     warnings: tuple[str, ...]
+    frames: int = 1
+    is_half: bool = False
+
+    @property
+    def frame_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def needed(self) -> int:
+        """Where the file of the voxels ends."""
+        return self.offset + self.frames * self.frame_bytes
 
 
 def matches(head: bytes) -> bool:
@@ -89,31 +102,29 @@ def _read_header(stream: BinaryIO) -> Header:
     if version is None or len(head) < version[0]:
         raise UnreadableImageError(TRUNCATED, "NII-TRUNCATED")
     size, order = version
-    if head[:size].find(b"ni1\0") == 344 or head[4:8] == b"ni2\0":
-        raise RefusedError("This is one half of an .hdr/.img pair; save the image as a single .nii file.", "NII-PAIR")
+    is_half = head[:size].find(b"ni1\0") == 344 or head[4:8] == b"ni2\0"
     kind: Any = nib.nifti1.Nifti1Header if size == 348 else nib.nifti2.Nifti2Header
     fields: Any = kind(head[:size], endianness=order, check=False)
-    shape = _shape([int(n) for n in fields["dim"]])
+    shape, frames = _shape([int(n) for n in fields["dim"]])
     dtype = _dtype(int(fields["datatype"]), int(fields["bitpix"]), order)
     check_size(shape, dtype.itemsize, "NII-DIMENSIONS")
+    if frames > MAX_FRAMES or frames * math.prod(shape) * dtype.itemsize > MAX_BYTES:
+        raise RefusedError("The file takes more than 4 GB, or holds more than 5,000 frames; split it.", "TOO-LARGE")
     slope, intercept = _scaling(float(fields["scl_slope"]), float(fields["scl_inter"]))
     affine, warnings = _geometry(fields)
-    return Header(shape, dtype, _offset(float(fields["vox_offset"]), size), slope, intercept, affine, warnings)
+    offset = _offset(float(fields["vox_offset"]), 0 if is_half else size + 4)
+    return Header(shape, dtype, offset, slope, intercept, affine, warnings, frames, is_half)
 
 
-def _shape(dim: list[int]) -> tuple[int, int, int]:
+def _shape(dim: list[int]) -> tuple[tuple[int, int, int], int]:
+    """(I, J, K), and how many of them follow one another."""
     if not 1 <= dim[0] <= 7 or any(n < 1 for n in dim[1 : dim[0] + 1]):
         raise UnreadableImageError("The header's dimensions make no image; the file is damaged.", "NII-DIMENSIONS")
     lengths = dim[1 : dim[0] + 1]
     if len(lengths) < 2:
         raise UnreadableImageError("The file holds a list of numbers, not an image.", "NII-DIMENSIONS")
     i, j, k, *more = [*lengths, 1, 1][: max(3, len(lengths))]
-    if any(n > 1 for n in more):
-        raise RefusedError(
-            f"The file holds {math.prod(more)} volumes, one after the other; save the one to use as a 3-D image.",
-            "NII-4D",
-        )
-    return i, j, k
+    return (i, j, k), math.prod(more)
 
 
 def _dtype(code: int, bits: int, order: str) -> np.dtype[Any]:
@@ -128,8 +139,7 @@ def _dtype(code: int, bits: int, order: str) -> np.dtype[Any]:
     return dtype
 
 
-def _offset(value: float, header_size: int) -> int:
-    smallest = header_size + 4
+def _offset(value: float, smallest: int) -> int:
     if value == 0:
         return smallest
     if not math.isfinite(value) or value != int(value) or not smallest <= value <= MAX_OFFSET:
@@ -188,17 +198,20 @@ def _same_place(first: Affine, second: Affine, shape: Sequence[int]) -> bool:
 
 
 def scan(path: Path, pseudonym: Pseudonym) -> list[Item]:
-    """One item; the header alone is read."""
+    """One item; the header alone is read. Half of a pair is refused until its other half is found beside it."""
     with _opened(path) as stream:
         header = _read_header(stream)
-        _check_length(path, header, isinstance(stream, gzip.GzipFile))
+        if not header.is_half:
+            _check_length(path, header, isinstance(stream, gzip.GzipFile))
     spacing = check_affine(header.affine)
-    return [Item("nifti", header.shape, spacing, orientation(header.affine), warnings=header.warnings)]
+    warnings = (*header.warnings, *(["FRAME-CHOSEN"] if header.frames > 1 else []))
+    item = Item("nifti", header.shape, spacing, orientation(header.affine), warnings=warnings, frames=header.frames)
+    return [replace(item, fate="rejected", code=HALF, message=HALF_WORDS) if header.is_half else item]
 
 
 def _check_length(path: Path, header: Header, zipped: bool) -> None:
     """Refuse by arithmetic alone what the file cannot hold."""
-    size, needed = path.stat().st_size, header.offset + math.prod(header.shape) * header.dtype.itemsize
+    size, needed = path.stat().st_size, header.needed
     if size * (MAX_DEFLATE_RATIO if zipped else 1) < needed:
         raise UnreadableImageError(TRUNCATED, "NII-TRUNCATED")
     if zipped:
@@ -208,29 +221,43 @@ def _check_length(path: Path, header: Header, zipped: bool) -> None:
 
 
 def read(parts: Sequence[Part], modality: str) -> Volume:
-    """The volume in RAS, its values scaled."""
-    path, _ = parts[0]
-    with _opened(path) as stream:
+    """The volume in RAS, its values scaled; of several frames the one that the item names, else the first.
+
+    Args:
+        parts: one file, or a header and its image.
+    """
+    item = parts[0][1]
+    with _opened(parts[0][0]) as stream:
         header = _read_header(stream)
-        _check_length(path, header, isinstance(stream, gzip.GzipFile))
-        stream.seek(header.offset)
-        raw = _read_exactly(stream, math.prod(header.shape) * header.dtype.itemsize)
+    if header.is_half and len(parts) < 2:
+        raise RefusedError(HALF_WORDS, HALF)
+    frame = max(0, item.frame_index)
+    if frame >= header.frames:
+        raise UnreadableImageError(f"There is no frame {frame}; the file holds {header.frames}.", "FRAME")
+    with _opened(parts[-1][0]) as stream:
+        _check_length(parts[-1][0], header, isinstance(stream, gzip.GzipFile))
+        stream.seek(header.offset + frame * header.frame_bytes)
+        raw = _read_exactly(stream, header.frame_bytes)
+        _read_exactly(stream, (header.frames - frame - 1) * header.frame_bytes, keep=False)
         if stream.read(1):  # also takes a gzip to its trailer, where its checksum is
             raise UnreadableImageError(
                 "The file is longer than its header says; one of the two is wrong.", "NII-LENGTH"
             )
+    warnings = [*header.warnings, *(["FRAME-CHOSEN"] if header.frames > 1 and item.frame_index < 0 else [])]
     stored = np.frombuffer(raw, header.dtype).reshape(header.shape, order="F")
     data, affine = to_ras(_scaled(stored, header.slope, header.intercept), header.affine)
-    return finish(data, affine, modality, warnings=header.warnings)
+    return finish(data, affine, modality, warnings=warnings)
 
 
-def _read_exactly(stream: BinaryIO, needed: int) -> bytearray:
-    content = bytearray()
-    while len(content) < needed:
-        piece = stream.read(min(CHUNK, needed - len(content)))
+def _read_exactly(stream: BinaryIO, needed: int, keep: bool = True) -> bytearray:
+    content, left = bytearray(), needed
+    while left > 0:
+        piece = stream.read(min(CHUNK, left))
         if not piece:
             raise UnreadableImageError(TRUNCATED, "NII-TRUNCATED")
-        content += piece
+        left -= len(piece)
+        if keep:
+            content += piece
     return content
 
 

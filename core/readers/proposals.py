@@ -13,6 +13,7 @@ from core.readers.decoder import Decoder
 from core.readers.files import Source
 from core.readers.item import MAX_FRAMES, Item
 from core.readers.naming import is_label_name, known_modality
+from core.readers.nifti import HALF
 from core.readers.pairing import Place, pair_up
 from core.readers.series import arrange
 from core.readers.values import explain
@@ -21,6 +22,8 @@ from core.types import LABEL_UNIT
 Found = tuple[int, Item]  # index of the file, what is in it
 DUPLICATE = "DUPLICATE-MODALITY"
 TWICE = "Another image here has the same case and modality; only the first is kept. Rename one of them."
+IMAGES = ("accepted", "quarantined")  # fates of an item that can be read
+USABLE = ("accepted", "warned")  # fates of a row that is imported unless a person says otherwise
 CaseId = Callable[[str], str]  # a case's name -> its id in the cohort
 
 
@@ -48,6 +51,8 @@ class Proposal:
     code: str = ""
     message: str = ""
     include: bool = True
+    frames: int = 1
+    reader: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,10 +83,37 @@ def propose(sources: Sequence[Source], decoder: Decoder, layout: str, case_id: C
             found += [(n, item) for item in decoder.scan(source.path)]
         except UserError as error:
             rows.append(failed(n, source, error))
+    found, rows, halves = _joined(found, rows, sources)
     rows += _series_rows([f for f in found if f[1].series], sources)
-    rows += _named_rows([f for f in found if not f[1].series], sources, layout, case_id)
+    rows += [
+        _with_half(row, halves) for row in _named_rows([f for f in found if not f[1].series], sources, layout, case_id)
+    ]
     rows.sort(key=lambda row: row.sources)
     return [replace(row, proposal=replace(row.proposal, key=f"{n:04d}")) for n, row in enumerate(_doubled(rows))]
+
+
+def _joined(
+    found: list[Found], rows: list[Row], sources: Sequence[Source]
+) -> tuple[list[Found], list[Row], dict[int, int]]:
+    """Headers with their images beside them: file of the header -> file of the image, which is no row of its own."""
+    by_place = {(*s.parts[:-1], s.parts[-1].lower().removesuffix(".gz")): n for n, s in enumerate(sources)}
+    halves = {}
+    for n, item in found:
+        name = sources[n].parts[-1].lower().removesuffix(".gz")
+        other = by_place.get((*sources[n].parts[:-1], f"{name.removesuffix('.hdr')}.img"))
+        if item.code == HALF and other is not None and other != n:
+            halves[n] = other
+    whole = [(n, replace(i, fate="accepted", code="", message="") if n in halves else i) for n, i in found]
+    images = set(halves.values())
+    return [f for f in whole if f[0] not in images], [r for r in rows if r.sources[0] not in images], halves
+
+
+def _with_half(row: Row, halves: dict[int, int]) -> Row:
+    if not row.parts or row.sources[0] not in halves:
+        return row
+    n, item = row.parts[0]
+    both = replace(row.proposal, n_files=2)
+    return replace(row, proposal=both, sources=(n, halves[n]), parts=((n, item), (halves[n], item)))
 
 
 def _doubled(rows: list[Row]) -> list[Row]:
@@ -90,9 +122,10 @@ def _doubled(rows: list[Row]) -> list[Row]:
     result = []
     for row in rows:
         name = (row.case_id, row.proposal.modality)
-        if row.parts and name in seen:
+        is_stored = bool(row.parts) and row.proposal.fate in USABLE
+        if is_stored and name in seen:
             row = replace(row, proposal=replace(row.proposal, fate="warned", code=DUPLICATE, message=TWICE))
-        seen |= {name} if row.parts else set()
+        seen |= {name} if is_stored else set()
         result.append(row)
     return result
 
@@ -108,7 +141,7 @@ def _series_rows(found: list[Found], sources: Sequence[Source]) -> list[Row]:
     taken: Counter[tuple[str, str]] = Counter()
     for series in arrange(found):
         item = _told_by_folder(series.item, sources[series.members[0][0]])
-        if item.fate == "accepted":
+        if item.fate in IMAGES:
             taken[item.patient, item.modality] += 1
             if taken[item.patient, item.modality] > 1:
                 name = f"{item.modality}-{taken[item.patient, item.modality]}"
@@ -117,9 +150,10 @@ def _series_rows(found: list[Found], sources: Sequence[Source]) -> list[Row]:
         proposal = Proposal(
             "", _series_label(sources, members), len(members), f"case-{item.patient}", item.modality, item.shape,
             item.spacing_mm, item.orientation, item.unit, *_fate(item), include=item.fate == "accepted",
+            frames=item.frames, reader=item.reader,
         )  # fmt: skip
         parts = tuple((n, replace(part, warnings=item.warnings, unit=item.unit)) for n, part in series.parts)
-        rows.append(Row(proposal, members, parts if item.fate == "accepted" else (), proposal.case))
+        rows.append(Row(proposal, members, parts if item.fate in IMAGES else (), proposal.case))
     return rows
 
 
@@ -150,7 +184,7 @@ def _named_rows(found: list[Found], sources: Sequence[Source], layout: str, case
         unit = LABEL_UNIT if is_label_name(pair.modality) else item.unit
         proposal = Proposal(
             "", _label(item, sources[n]), 1, clean_label(pair.case), pair.modality, item.shape, item.spacing_mm,
-            item.orientation, unit, *_fate(item),
+            item.orientation, unit, *_fate(item), frames=item.frames, reader=item.reader,
         )  # fmt: skip
         rows.append(Row(proposal, (n,), ((n, item),), case_id(pair.case)))
     return rows

@@ -16,6 +16,7 @@ from core.readers.item import Item, check_size
 Found = tuple[int, Item]  # index of the file, what is in it
 
 SPACING_TOLERANCE_MM, SPACING_TOLERANCE = 0.01, 0.01  # the larger of the two: absolute, share of the spacing
+PICTURES = ("US", "SC", "XA", "NM")  # each file is a picture or a film of its own where it has no place
 DRIFT_VOXELS = 0.1  # how far slices may wander within their plane, over the whole stack
 
 
@@ -41,7 +42,8 @@ def arrange(found: Sequence[Found]) -> list[Series]:
         groups[one[1].series, one[1].fate, one[1].code].append(one)
     result: list[Series] = []
     for group in groups.values():
-        result += _volumes(group) if group[0][1].fate == "accepted" else [Series(tuple(group), (), group[0][1])]
+        is_image = group[0][1].fate in ("accepted", "quarantined")
+        result += _volumes(group) if is_image else [Series(tuple(group), (), group[0][1])]
     return result
 
 
@@ -53,11 +55,13 @@ def _volumes(group: list[Found]) -> list[Series]:
             copies[0][1], fate="ignored", code="DUPLICATE-FILE", message="The same slice again; one is used."
         )
         result.append(Series(tuple(copies), (), item))
+    if unique[0][1].modality in PICTURES and not any(item.position for _, item in unique):
+        return [*(_volume([one]) for one in unique), *result]
     whole = _volume(unique)
     stacks: dict[str, list[Found]] = defaultdict(list)
     for one in unique:
         stacks[one[1].stack].append(one)
-    if whole.item.fate == "accepted" or len(stacks) == 1:
+    if whole.item.fate != "rejected" or len(stacks) == 1:
         return [whole, *result]
     return [*(_volume(stack) for stack in stacks.values()), *result]
 
@@ -118,7 +122,7 @@ def _order(items: Sequence[Item]) -> tuple[list[int], list[str]]:
         UnreadableImageError: They do not make a volume: mixed, double, with gaps, unevenly spaced, without a place.
     """
     if len(items) == 1 and not items[0].position:
-        return [0], ["ONE-SLICE", "NO-ORIENTATION"]
+        return [0], ["NO-ORIENTATION"] if items[0].modality in PICTURES else ["ONE-SLICE", "NO-ORIENTATION"]
     if not all(item.position for item in items):
         raise UnreadableImageError(
             "The slices do not say where they lie, so they cannot be stacked.", "DICOM-NO-POSITION"

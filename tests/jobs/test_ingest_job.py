@@ -19,7 +19,12 @@ def test_after_an_import_no_byte_names_the_person(workspace: Workspace) -> None:
     data = np.random.default_rng(0).integers(1, 900, (4, 5, 6)).astype(np.int16)
     content = nib.nifti1.Nifti1Image(data, np.diag([1.0, 2, 3, 1])).to_bytes()
     upload = stage(workspace, [(f"{PERSON}/T1.nii", io.BytesIO(content))])
-    params = {"upload": upload, "cohort": "c", "layout": "auto", "corrections": {"0000": [PERSON, "T2"]}}
+    params = {
+        "upload": upload,
+        "cohort": "c",
+        "layout": "auto",
+        "corrections": {"0000": {"case": PERSON, "modality": "T2"}},
+    }
     job = new_job(workspace, "ingest", params)
     report = execute(job, workspace)
     assert PERSON in report["files"][0]["label"]

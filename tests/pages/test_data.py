@@ -17,6 +17,7 @@ from core.cohort import Cohort, list_cohorts
 from core.errors import RefusedError
 from core.ingest import Proposal
 from core.jobs import BACKENDS
+from core.readers.choice import Choice
 from core.render import Window
 from core.runs import Job, list_jobs
 from core.types import Case, Volume
@@ -212,7 +213,7 @@ def table_of(pairs: list[tuple[str, str]], include: list[bool] | None = None) ->
 def test_only_what_a_person_changed_is_a_correction():
     found = proposals(("a", "T1"), ("a", "T2"), ("b", "foo"), ("c", "T1"))
     table = table_of([("a", "T1"), ("a", "T2"), ("b", "FLAIR"), ("c", "T1")], [True, True, True, False])
-    assert corrections_of(found, table) == {"2": ["b", "FLAIR"], "3": ["", ""]}
+    assert corrections_of(found, table) == {"2": Choice("b", "FLAIR"), "3": Choice(include=False)}
 
 
 @pytest.mark.parametrize(
