@@ -7,11 +7,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
 from core.cohort import Cohort
+from core.errors import InvalidConfigError
 from core.ingest import Proposal, ingest, scan
+from core.quarantine import look, read_list, released
 from core.readers.choice import Choice
 from core.types import Volume
 from core.workspace import Workspace
@@ -150,3 +153,28 @@ def test_axes_that_are_none_are_refused(workspace: Workspace, tmp_path: Path) ->
     found = only(workspace, tmp_path / "x_T1.npy")
     report = ingest(workspace, [tmp_path / "x_T1.npy"], "c", corrections={found.key: Choice("x", "T1", axes="RLS")})
     assert report["files"][0]["code"] == "AXES"
+
+
+def test_a_held_back_picture_is_drawn_as_it_is_stored(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.quarantine.Decoder", InProcess)
+    path = ultrasound(tmp_path / "in" / "us.dcm")
+    assert look(workspace, [path], "auto", tmp_path / "out") == {"0000": 1}
+    drawn = np.asarray(Image.open(tmp_path / "out" / "0000-0000.png"))
+    stored = phantom()[:, :, 0].astype(float)
+    np.testing.assert_array_equal(drawn, np.rint((stored - stored.min()) * 255 / np.ptp(stored)))
+
+
+def test_a_list_of_what_was_looked_at_releases_just_that(workspace: Workspace, tmp_path: Path) -> None:
+    for name in ("a.dcm", "b.dcm"):
+        ultrasound(tmp_path / "in" / name)
+    proposals = scan(workspace, [tmp_path / "in"])
+    choices = released(proposals, read_list("# looked at\n\na.dcm  1,0,3,2; 0,4,1,1\n"))
+    assert choices == {"0000": Choice(proposals[0].case, "US", reviewed=True, blank=((1, 0, 3, 2), (0, 4, 1, 1)))}
+    report = ingest(workspace, [tmp_path / "in"], "c", corrections=choices)
+    assert [row["fate"] for row in report["files"]] == ["warned", "quarantined"]
+    with pytest.raises(InvalidConfigError, match="Entry 1"):
+        released(proposals, read_list("c.dcm"))
+    with pytest.raises(InvalidConfigError, match="Line 2"):
+        read_list("a.dcm\nb.dcm\t1,2,3")

@@ -13,13 +13,14 @@ from tests.conftest import REPOSITORY
 CORE = REPOSITORY / "core"
 LAYERS = [  # from the top; modules on one line do not import each other
     {"__main__"},
+    {"commands"},
     {"jobs", "showcase"},
     {"embed"},
     {"search", "train", "evaluate", "latent", "uncertainty", "explain", "export"},
     {"compare", "protocol"},
     {"synthesis", "previews"},
     {"runs"},
-    {"prepare", "demo", "ingest"},
+    {"prepare", "demo", "ingest", "quarantine"},
     {"common_grid"},
     {"recipes"},
     {"preprocess"},

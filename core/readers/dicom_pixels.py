@@ -107,7 +107,7 @@ def grey_values(dataset: Dataset, frame: int, warnings: list[str]) -> NDArray[An
         values = apply_color_lut(values, dataset)
     if values.shape != (dataset.Rows, dataset.Columns, 3):
         raise UnreadableImageError("The image has another size than its header says.", "DICOM-SIZE")
-    return np.rint(to_grey(values, warnings)).astype(np.int64)
+    return np.asarray(np.rint(to_grey(values, warnings)), np.int64)
 
 
 def blanked(values: NDArray[Any], boxes: Sequence[tuple[int, int, int, int]]) -> NDArray[Any]:

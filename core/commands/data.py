@@ -1,0 +1,99 @@
+"""Verbs about images: demo, ingest, look, prepare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core.commands import JsonOption, SetOption, WorkspaceOption, log_progress, work, workspace_of
+from core.errors import InvalidConfigError
+
+verbs = typer.Typer()
+LayoutOption = Annotated[str, typer.Option(help="auto, or images: an array's first axis counts pictures")]
+
+
+@verbs.command()
+def demo(
+    cases: Annotated[int, typer.Option(min=1, max=500, help="How many synthetic people")] = 24,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other people")] = 0,
+    level: Annotated[str, typer.Option(help="easy, medium or hard")] = "medium",
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Make the demo: a generated cohort, its dataset and (for the default cohort) the trained demo run."""
+    from core.demo import LEVELS
+
+    if level not in LEVELS:
+        raise InvalidConfigError(f"There is no level {level}. Levels: {', '.join(LEVELS)}.")
+    return work(workspace_of(workspace), "demo", {"cases": cases, "seed": seed, "level": level})
+
+
+@verbs.command()
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files, folders or zips")],
+    cohort: Annotated[str, typer.Option(help="Name of the cohort that the cases join")],
+    layout: LayoutOption = "auto",
+    reviewed: Annotated[
+        Path | None,
+        typer.Option(
+            help="A text file: the labels of held-back pictures that somebody has looked at, one a line; "
+            "boxes to blacken may follow after two spaces: column,row,width,height;..."
+        ),
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Read images, drop all identity, and store them as cases of a cohort."""
+    from core.ingest import ingest as run_ingest
+    from core.ingest import scan
+    from core.quarantine import read_list, released
+
+    place = workspace_of(workspace)
+    choices = {}
+    if reviewed is not None:
+        if not reviewed.is_file():
+            raise InvalidConfigError("The list of reviewed pictures is not there. Check the spelling.", "REVIEWED-LIST")
+        looked = read_list(reviewed.read_text(errors="replace"))
+        choices = released(scan(place, paths, layout), looked)
+    return run_ingest(place, paths, cohort, layout, choices, log_progress)
+
+
+@verbs.command()
+def look(
+    paths: Annotated[list[Path], typer.Argument(help="Files, folders or zips")],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures")],
+    layout: LayoutOption = "auto",
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Draw the pictures that an import would hold back, so that somebody can look at them; nothing is stored."""
+    from core.ingest import scan
+    from core.quarantine import HELD_BACK
+    from core.quarantine import look as run_look
+
+    place = workspace_of(workspace)
+    held_back = [found for found in scan(place, paths, layout) if found.fate == HELD_BACK]
+    counts = run_look(place, paths, layout, out, log_progress)
+    return {
+        "pictures": [{"key": p.key, "label": p.label, "slices": counts.get(p.key, 0)} for p in held_back],
+    }
+
+
+@verbs.command()
+def prepare(
+    cohort: Annotated[str, typer.Argument(help="Name of the cohort")],
+    dataset: Annotated[str, typer.Option(help="Name of the dataset to make")],
+    recipe: Annotated[str, typer.Option(help="brain-mr, brain-mr-ct, generic or pictures-255")] = "generic",
+    settings: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Bring every case of a cohort onto one grid and one scale."""
+    from core.config import parse_overrides
+    from core.recipes import make_recipe
+
+    config = make_recipe(recipe, parse_overrides(settings or []))
+    params = {"cohort": cohort, "dataset": dataset, "recipe": config.model_dump()}
+    return work(workspace_of(workspace), "prepare", params)

@@ -1,0 +1,169 @@
+"""Verbs about models and runs: models, train, evaluate, embed, runs, synthesise, cancel."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core.commands import DeviceOption, JsonOption, SetOption, WorkspaceOption, work, workspace_of
+from core.errors import InvalidConfigError
+from core.workspace import Workspace
+
+verbs = typer.Typer()
+
+
+@verbs.command()
+def models(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Any:
+    """List the models and their settings."""
+    from core.models import MODELS
+
+    return {
+        "models": [
+            {"name": name, "title": model.title, "summary": model.summary, "settings": _settings(model.Config)}
+            for name, model in MODELS.items()
+        ]
+    }
+
+
+def _settings(kind: Any) -> dict[str, Any]:
+    fields = kind.model_json_schema()["properties"]
+    return {name: {key: value for key, value in field.items() if key != "title"} for name, field in fields.items()}
+
+
+@verbs.command()
+def train(
+    dataset: Annotated[str, typer.Argument(help="Name of the dataset")],
+    model: Annotated[str, typer.Option(help="A name from `models`")],
+    settings: SetOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split, the weights and the batches")] = 0,
+    fold: Annotated[int | None, typer.Option(help="The fold that is held out, counted from 0")] = None,
+    folds: Annotated[int | None, typer.Option(help="Number of folds")] = None,
+    device: DeviceOption = "auto",
+    detach: Annotated[bool, typer.Option("--detach", help="Start in the background and return at once")] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Train a model on a dataset. Without --fold a seeded fifth of the cases is held out."""
+    from core.config import parse_overrides
+    from core.dataset import Dataset
+    from core.runs import Run
+    from core.synthesis import pick_device
+    from core.train import make_config
+
+    place = workspace_of(workspace)
+    values = parse_overrides(settings or [])
+    if set(values) - {"model", "train"} or not all(isinstance(group, dict) for group in values.values()):
+        raise InvalidConfigError("Settings of a training start with model. or train., as in train.epochs=20.")
+    pick_device(device)
+    data = Dataset.open(place, dataset)
+    data.split(seed, fold, folds)
+    config = make_config(data, model, values.get("model", {}), values.get("train", {}), seed, fold, folds)
+    run = Run.new(place, config, device)
+    return _start(run) if detach else _train_here(run, place)
+
+
+def _start(run: Any) -> dict[str, Any]:
+    from core.jobs import BACKENDS
+
+    BACKENDS["local"].start(run)
+    return {"run": run.id, "state": run.state, "seconds": 0.0, "history": []}
+
+
+def _train_here(run: Any, workspace: Workspace) -> dict[str, Any]:
+    from core.jobs.worker import execute, heed_signals
+    from core.progress import Cancelled
+
+    heed_signals(run)
+    seconds = 0.0
+    try:
+        seconds = execute(run, workspace)["seconds"]
+    except Cancelled:
+        logging.getLogger("core").info("Stopped; what was learnt is kept")
+        seconds = round(run.status.ended - run.status.started, 3)
+    return {"run": run.id, "state": run.state, "seconds": seconds, "history": run.history()}
+
+
+@verbs.command()
+def evaluate(
+    run: Annotated[str, typer.Argument(help="Id of the run")],
+    device: DeviceOption = "auto",
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Judge a run on its held-out cases, beside the baselines."""
+    return work(workspace_of(workspace), "evaluate", {"run": run, "device": device})
+
+
+@verbs.command()
+def embed(
+    run: Annotated[str, typer.Argument(help="Id of the run")],
+    device: DeviceOption = "auto",
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Write embedding.npz into the run's folder: z, case, modality, slice."""
+    return work(workspace_of(workspace), "embed", {"run": run, "device": device})
+
+
+@verbs.command()
+def runs(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Any:
+    """List the runs, newest first."""
+    from core.runs import list_runs
+
+    return {
+        "runs": [
+            {
+                "run": run.id,
+                "title": run.title,
+                "state": run.state,
+                "model": run.config.model,
+                "dataset": run.config.dataset,
+                "seed": run.config.seed,
+                "fold": run.config.fold,
+                "folds": run.config.n_folds,
+            }
+            for run in list_runs(workspace_of(workspace))
+        ]
+    }
+
+
+@verbs.command()
+def synthesise(
+    run: Annotated[str, typer.Argument(help="Id of the run")],
+    case: Annotated[str, typer.Option(help="Id of the case")],
+    given: Annotated[str, typer.Option(help="Modalities that are given, separated by commas")],
+    target: Annotated[str, typer.Option(help="Modality to make")],
+    out: Annotated[Path, typer.Option(help="Where the .nii or .nii.gz goes")],
+    device: DeviceOption = "auto",
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Make one modality of a case from others and save it as NIfTI."""
+    from core.export import save_synthesis
+    from core.runs import Run
+    from core.synthesis import load_run
+
+    place = workspace_of(workspace)
+    sources = [name.strip() for name in given.split(",") if name.strip()]
+    loaded = load_run(place, Run.open(place, run), device)
+    save_synthesis(loaded, case, sources, target, out)
+    return {"run": run, "case": case, "given": sources, "target": target, "file": out.name}
+
+
+@verbs.command()
+def cancel(
+    run: Annotated[str, typer.Argument(help="Id of the run")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Stop a run; what it learnt so far is kept."""
+    from core.jobs import BACKENDS
+    from core.runs import Run
+
+    job = Run.open(workspace_of(workspace), run)
+    BACKENDS["local"].cancel(job)
+    BACKENDS["local"].wait(job, timeout_s=30)
+    return {"run": run, "state": job.state}
