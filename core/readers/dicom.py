@@ -136,6 +136,10 @@ def _frames(dataset: Dataset, kind: str, item: Item, pseudonym: Pseudonym) -> li
     if not 1 <= total <= MAX_FRAMES:
         raise RefusedError(f"The file holds {total:,} frames; at most {MAX_FRAMES:,} can be read.", "DICOM-FRAMES")
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
+    if groups is None and total > 1 and kind not in PICTURES:
+        raise RefusedError(
+            f"The file holds {total} frames without saying where they lie; export the one to use.", "DICOM-FRAMES"
+        )
     if groups is None and total > 1:
         return [_placed(dataset, replace(item, unit="a.u.", frames=total), pseudonym)]
     if groups is not None and len(groups) != total:
