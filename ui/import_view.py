@@ -13,6 +13,7 @@ import streamlit as st
 from core.cohort import Cohort, list_cohorts
 from core.errors import InvalidConfigError
 from core.ingest import LAYOUTS, Proposal, scan
+from core.readers.choice import Choice
 from core.uploads import discard, discard_forgotten, server_folder, server_folders, stage, staged
 from core.workspace import Workspace, safe_name
 from ui.errors import guard
@@ -222,14 +223,14 @@ def refusal(table: pd.DataFrame, cohort: str) -> str:
     return ""
 
 
-def corrections_of(proposals: Sequence[Proposal], table: pd.DataFrame) -> dict[str, list[str]]:
-    """Proposal key -> [case, modality] where the person changed something; ["", ""] leaves it out."""
-    corrections: dict[str, list[str]] = {}
+def corrections_of(proposals: Sequence[Proposal], table: pd.DataFrame) -> dict[str, Choice]:
+    """Proposal key -> what the person decided, where that differs from the proposal."""
+    corrections: dict[str, Choice] = {}
     for proposal, row in zip(proposals, table.itertuples(), strict=True):
         if not row.include:
-            corrections[proposal.key] = ["", ""]
+            corrections[proposal.key] = Choice(include=False)
         elif (row.case, row.modality) != (proposal.case, proposal.modality):
-            corrections[proposal.key] = [str(row.case), str(row.modality)]
+            corrections[proposal.key] = Choice(str(row.case), str(row.modality))
     return corrections
 
 
@@ -240,8 +241,9 @@ def _proposed_name() -> str:
     return next(name for name in names if name not in taken)
 
 
-def _start(draft: Draft, cohort: str, corrections: Mapping[str, list[str]]) -> None:
-    params: dict[str, object] = {"cohort": cohort, "layout": draft.layout, "corrections": dict(corrections)}
+def _start(draft: Draft, cohort: str, corrections: Mapping[str, Choice]) -> None:
+    chosen = {key: choice.to_json() for key, choice in corrections.items()}
+    params: dict[str, object] = {"cohort": cohort, "layout": draft.layout, "corrections": chosen}
     start_job("ingest", params | ({"upload": draft.upload} if draft.upload else {"folder": draft.folder}))
     st.session_state.pop(State.PROPOSALS, None)
     turn_to(State.DATA_VIEW, "look")

@@ -105,7 +105,7 @@ def grey_values(dataset: Dataset, frame: int, warnings: list[str]) -> NDArray[An
     values = pixel_array(dataset, index=frame)
     if text(dataset, "PhotometricInterpretation") == "PALETTE COLOR":
         values = apply_color_lut(values, dataset)
-        values = values / 257 if values.dtype == np.uint16 else values  # palettes of 16 bits show 8-bit brightness
+        values = values >> 8 if values.dtype == np.uint16 else values  # a screen shows the upper byte
     if values.shape != (dataset.Rows, dataset.Columns, 3):
         raise UnreadableImageError("The image has another size than its header says.", "DICOM-SIZE")
     return np.asarray(np.rint(to_grey(values, warnings)), np.int64)
