@@ -37,7 +37,7 @@ def scan(
         NotFoundError: A path does not exist.
         RefusedError: Too many files.
     """
-    _check_layout(layout)
+    check_layout(layout)
     with collected(workspace, paths) as sources, Decoder(workspace) as decoder:
         return [row.proposal for row in propose(sources, decoder, layout, _case_ids(workspace, ""), progress)]
 
@@ -64,7 +64,7 @@ def ingest(
         RefusedError: Too many files.
     """
     safe_name(cohort)
-    _check_layout(layout)
+    check_layout(layout)
     case_id = _case_ids(workspace, cohort)
     with collected(workspace, paths) as sources, Decoder(workspace) as decoder:
         rows = _corrected(propose(sources, decoder, layout, case_id, progress), corrections or {}, case_id)
@@ -76,7 +76,8 @@ def ingest(
         return importer.report()
 
 
-def _check_layout(layout: str) -> None:
+def check_layout(layout: str) -> None:
+    """Raise InvalidConfigError for a layout that is none."""
     if layout not in LAYOUTS:
         raise InvalidConfigError(f"The layout is one of: {', '.join(LAYOUTS)}.")
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,13 @@ from core.errors import InvalidConfigError, UserError
 from core.progress import Progress, silent
 from core.readers.choice import Box, Choice
 from core.readers.decoder import Decoder
-from core.readers.files import collected
+from core.readers.files import Source, collected
 from core.readers.item import Item
 from core.readers.proposals import Proposal, Row, propose
-from core.workspace import Workspace, atomic_write
+from core.workspace import Workspace, atomic_write, read_json, write_json
 
 HELD_BACK = "quarantined"
+PROPOSALS = "proposals.json"
 
 
 @dataclass(frozen=True)
@@ -38,27 +40,56 @@ class Looked:
 
 def look(
     workspace: Workspace, paths: Sequence[Path], layout: str, folder: Path, progress: Progress = silent
-) -> dict[str, int]:
-    """Write every slice of every held-back picture as KEY-0000.png, as it is stored; key -> how many there are.
+) -> list[Proposal]:
+    """What an import would make of `paths`, and every slice of every held-back picture drawn as KEY-0000.png.
+
+    The pictures show rows and columns as the file has them, so that boxes can be counted in them. Nothing is imported.
 
     Raises:
         NotFoundError: A path does not exist.
         RefusedError: Too many files.
     """
-    counts = {}
     with collected(workspace, paths) as sources, Decoder(workspace) as decoder:
-        rows = propose(sources, decoder, layout, lambda name: name, silent)
-        rows = [row for row in rows if row.proposal.fate == HELD_BACK and row.parts]
+        rows = propose(sources, decoder, layout, lambda name: name, progress)
+        result = []
         for done, row in enumerate(rows):
-            progress(done, len(rows), f"Drawing picture {done + 1} of {len(rows)}")
-            for number, (n, item) in enumerate(_slices(row)):
-                try:
-                    values = decoder.read([(sources[n].path, item)], "picture").data
-                except UserError:
-                    continue  # the import refuses it with its reason
-                atomic_write(folder / f"{row.proposal.key}-{number:04d}.png", _png(values[::-1, ::-1, 0].T))
-                counts[row.proposal.key] = number + 1
-    return counts
+            progress(len(rows) + done, 2 * len(rows), f"Drawing image {done + 1} of {len(rows)}")
+            is_held_back = row.proposal.fate == HELD_BACK and bool(row.parts)
+            drawn = _draw(row, sources, decoder, folder) if is_held_back else 0
+            result.append(replace(row.proposal, slices=drawn))
+    return result
+
+
+def _draw(row: Row, sources: Sequence[Source], decoder: Decoder, folder: Path) -> int:
+    drawn = 0
+    for n, item in _slices(row):
+        try:
+            values = decoder.read([(sources[n].path, item)], "picture").data
+        except UserError:
+            continue  # the import refuses it with its reason
+        atomic_write(folder / picture_name(row.proposal.key, drawn), _png(values[::-1, ::-1, 0].T))
+        drawn += 1
+    return drawn
+
+
+def picture_name(key: str, number: int) -> str:
+    """The file of one drawn slice."""
+    return f"{key}-{number:04d}.png"
+
+
+def save_proposals(proposals: Sequence[Proposal], folder: Path) -> None:
+    """Keep the table beside its pictures."""
+    write_json(folder / PROPOSALS, [asdict(proposal) for proposal in proposals])
+
+
+def load_proposals(folder: Path) -> list[Proposal]:
+    """What `save_proposals` kept."""
+    rows: list[dict[str, Any]] = read_json(folder / PROPOSALS)
+    return [_proposal({k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in rows]
+
+
+def _proposal(values: dict[str, Any]) -> Proposal:
+    return Proposal(**values)
 
 
 def _slices(row: Row) -> list[tuple[int, Item]]:

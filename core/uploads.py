@@ -100,7 +100,8 @@ def take_labels(folder: Path) -> list[str]:
 
 def discard_forgotten(workspace: Workspace) -> None:
     """Remove uploads that nobody imported, and labels that nobody read, for a day: they may name patients."""
-    for path in (*workspace.uploads.glob("upload-*"), *workspace.jobs.glob(f"*/{LABELS}")):
+    forgotten = (*workspace.uploads.glob("upload-*"), *workspace.uploads.glob("look-*"))
+    for path in (*forgotten, *workspace.jobs.glob(f"*/{LABELS}")):
         if time.time() - path.stat().st_mtime < FORGOTTEN_AFTER_S:
             continue
         if path.is_dir():
@@ -109,9 +110,15 @@ def discard_forgotten(workspace: Workspace) -> None:
             path.unlink(missing_ok=True)
 
 
+def looks(workspace: Workspace, upload: str) -> Path:
+    """Where the table and the held-back pictures of an upload wait for a person; gone with the upload."""
+    return workspace.uploads / f"look-{safe_name(upload)}"
+
+
 def discard(workspace: Workspace, upload: str) -> None:
-    """Remove an upload's files."""
+    """Remove an upload's files, and what was drawn of them."""
     shutil.rmtree(workspace.uploads / safe_name(upload), ignore_errors=True)
+    shutil.rmtree(looks(workspace, upload), ignore_errors=True)
 
 
 def _place(folder: Path, name: str) -> Path:

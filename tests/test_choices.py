@@ -14,7 +14,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from core.cohort import Cohort
 from core.errors import InvalidConfigError
 from core.ingest import Proposal, ingest, scan
-from core.quarantine import look, read_list, released
+from core.quarantine import load_proposals, look, read_list, released, save_proposals
 from core.readers.choice import Choice
 from core.types import Volume
 from core.workspace import Workspace
@@ -160,7 +160,9 @@ def test_a_held_back_picture_is_drawn_as_it_is_stored(
 ) -> None:
     monkeypatch.setattr("core.quarantine.Decoder", InProcess)
     path = ultrasound(tmp_path / "in" / "us.dcm")
-    assert look(workspace, [path], "auto", tmp_path / "out") == {"0000": 1}
+    (found,) = look(workspace, [path], "auto", tmp_path / "out")
+    save_proposals([found], tmp_path / "out")
+    assert load_proposals(tmp_path / "out") == [found] and found.slices == 1
     drawn = np.asarray(Image.open(tmp_path / "out" / "0000-0000.png"))
     stored = phantom()[:, :, 0].astype(float)
     np.testing.assert_array_equal(drawn, np.rint((stored - stored.min()) * 255 / np.ptp(stored)))

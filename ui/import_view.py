@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from core.cohort import Cohort, list_cohorts
-from core.errors import InvalidConfigError
-from core.ingest import LAYOUTS, Proposal, scan
+from core.cohort import list_cohorts
+from core.ingest import LAYOUTS, Proposal
+from core.quarantine import load_proposals, look
 from core.readers.choice import Choice
-from core.uploads import discard, discard_forgotten, server_folder, server_folders, stage, staged
-from core.workspace import Workspace, safe_name
+from core.runs import ENDED, list_jobs
+from core.uploads import discard, discard_forgotten, looks, server_folder, server_folders, stage, staged
+from core.workspace import Workspace, new_id
 from ui.errors import guard
+from ui.import_table import NEW_CASE, corrections_of, image_table, reading_table, refusal
 from ui.jobs_banner import start_job
+from ui.quarantine_view import quarantine_view
 from ui.state import State, workspace
 from ui.views import turn_to
-from ui.words import FATES, count_words, size_words, spacing_words
+from ui.words import FATES, count_words
 
-NEW_CASE = "new case"
 USABLE = ("accepted", "warned")
+QUICK_FILES, QUICK_BYTES = 20, 64 * 1024**2  # so many are looked through at once, more by a job
 SOURCES = {"files": "Files or a zip", "folder": "A folder", "server": "On the server"}
 LAYOUT_WORDS = {"auto": "One image each", "images": "Stacks of pictures"}
 PRIVACY = """**What happens to your images**
@@ -45,7 +49,9 @@ class Draft:
     upload: str
     folder: str
     layout: str
-    proposals: tuple[Proposal, ...]
+    look: str
+    job: str = ""
+    proposals: tuple[Proposal, ...] = ()
 
     def place(self, work: Workspace) -> Path:
         return staged(work, self.upload) if self.upload else server_folder(self.folder)
@@ -56,8 +62,26 @@ def import_view() -> None:
     draft = st.session_state.get(State.PROPOSALS)
     if draft is None:
         _choose()
+    elif draft.job:
+        _wait(draft)
     else:
         _check(draft)
+
+
+def _wait(draft: Draft) -> None:
+    """Until the job that looks through the files has ended; the banner shows how far it is."""
+    job = next((job for job in list_jobs(workspace()) if job.id == draft.job), None)
+    if job is not None and job.state not in ENDED:
+        st.info("The files are being looked through. The table comes here when that is done.")
+        return
+    if job is None or job.state != "finished":
+        _forget(draft)
+        st.error(job.status.error if job is not None and job.status.error else "Looking through was stopped.")
+        _choose()
+        return
+    found = tuple(load_proposals(looks(workspace(), draft.look)))
+    st.session_state[State.PROPOSALS] = replace(draft, job="", proposals=found)
+    st.rerun()
 
 
 def _choose() -> None:
@@ -91,7 +115,9 @@ def _choose_upload(multiple: Any, layout: str) -> None:
     if files:
         with guard():
             discard_forgotten(workspace())
-            _look_through(stage(workspace(), ((file.name, file) for file in files)), "", layout, len(files))
+            is_quick = len(files) <= QUICK_FILES and sum(file.size for file in files) <= QUICK_BYTES
+            upload = stage(workspace(), ((file.name, file) for file in files))
+            _look_through(Draft(upload, "", layout, upload), is_quick)
 
 
 def _choose_on_server(layout: str) -> None:
@@ -99,59 +125,76 @@ def _choose_on_server(layout: str) -> None:
     folder = st.selectbox("Folder", list(server_folders()), help=tip)
     if st.button("Look through", type="primary", icon=":material/search:"):
         with guard():
-            _look_through("", folder, layout, 0)
+            _look_through(Draft("", folder, layout, new_id("server")), is_quick=False)
 
 
-def _look_through(upload: str, folder: str, layout: str, n_files: int) -> None:
-    """Scan, keep the proposals, and let the uploader forget its files, which gives their memory back."""
-    empty = Draft(upload, folder, layout, ())
-    patience = " This can take a minute." if n_files > 300 or folder else ""
+def _look_through(draft: Draft, is_quick: bool) -> None:
+    """Scan, at once or as a job, and let the uploader forget its files, which gives their memory back."""
     st.session_state[State.UPLOADS] = st.session_state.get(State.UPLOADS, 0) + 1
-    with st.spinner(f"Looking through {count_words(n_files, 'file') if n_files else 'the folder'}.{patience}"):
+    if not is_quick:
+        source: dict[str, object] = {"upload": draft.upload} if draft.upload else {"folder": draft.folder}
+        job = start_job("scan", {"look": draft.look, "layout": draft.layout, **source})
+        st.session_state[State.PROPOSALS] = replace(draft, job=job.id)
+        st.rerun()
+    with st.spinner("Looking through the files"):
         try:
-            proposals = scan(workspace(), [empty.place(workspace())], layout)
+            place = looks(workspace(), draft.look)
+            found = look(workspace(), [draft.place(workspace())], draft.layout, place)
         except BaseException:
-            _forget(empty)
+            _forget(draft)
             raise
-    st.session_state[State.PROPOSALS] = Draft(upload, folder, layout, tuple(proposals))
+    st.session_state[State.PROPOSALS] = replace(draft, proposals=tuple(found))
     st.rerun()
 
 
 def _forget(draft: Draft) -> None:
-    if draft.upload:
-        discard(workspace(), draft.upload)
+    discard(workspace(), draft.upload or draft.look)
     st.session_state.pop(State.PROPOSALS, None)
 
 
 def _check(draft: Draft) -> None:
     usable = [proposal for proposal in draft.proposals if proposal.fate in USABLE]
-    others = [proposal for proposal in draft.proposals if proposal.fate not in USABLE]
-    table = None
+    held_back = [proposal for proposal in draft.proposals if proposal.slices]
+    others = [proposal for proposal in draft.proposals if proposal not in usable and proposal not in held_back]
+    table, choices, released = None, {}, {}
     if usable:
         st.markdown(
             f"**{count_words(len(usable), 'image')} found.** Untick, or correct case and modality, then import."
         )
-        table = _editor(usable, draft.upload)
-    else:
+        table = image_table(usable, draft.upload)
+        choices = _decided(draft, usable, table)
+    elif not held_back:
         st.warning("None of these files is an image that can be imported. The reasons are below.")
+    if held_back:
+        released = quarantine_view(held_back, looks(workspace(), draft.look))
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        _start_controls(draft, usable, table)
+        _start_controls(draft, choices | released, table, len(released))
     if others:
         report_table([_as_row(proposal) for proposal in others], "Not imported")
 
 
-def _start_controls(draft: Draft, usable: Sequence[Proposal], table: pd.DataFrame | None) -> None:
-    if table is not None:
+def _decided(draft: Draft, usable: Sequence[Proposal], table: pd.DataFrame) -> dict[str, Choice]:
+    """The table's corrections, with how arrays and films are read."""
+    choices = corrections_of(usable, table.replace({"case": {NEW_CASE: draft.upload}}))
+    for key, reading in reading_table(usable).items():
+        choice = choices.get(key, reading)
+        if choice.include:
+            choices[key] = replace(reading, case=choice.case, modality=choice.modality)
+    return choices
+
+
+def _start_controls(draft: Draft, choices: Mapping[str, Choice], table: pd.DataFrame | None, released: int) -> None:
+    if table is not None or released:
         tip = "A new name makes a new cohort; the name of an existing one adds to it."
         cohort = st.text_input("Cohort", _proposed_name(), help=tip, max_chars=64, width=280, key="import-cohort")
-        reason = refusal(table, cohort)
+        reason = refusal(table, cohort, released)
         if st.button("Import", type="primary", disabled=bool(reason), help=reason or None, icon=":material/download:"):
             with guard():
-                _start(draft, cohort, corrections_of(usable, table.replace({"case": {NEW_CASE: draft.upload}})))
+                _start(draft, cohort, choices)
     if st.button("Choose other files", help="Forget these files; nothing was imported"):
         _forget(draft)
         st.rerun()
-    if table is not None:
+    if table is not None or released:
         said = reason or _joined(cohort)
         if said:
             st.caption(f":material/info: {said}", width="content")
@@ -165,75 +208,6 @@ def _joined(name: str) -> str:
     return f"They join the {count_words(len(cohorts[name].case_ids), 'case')} of cohort {name}."
 
 
-def _editor(proposals: Sequence[Proposal], upload: str) -> pd.DataFrame:
-    """What the person made of it. Files without a folder are grouped by the upload, which is shown as a new case."""
-    rows = pd.DataFrame(
-        {
-            "include": [proposal.include for proposal in proposals],
-            "case": [NEW_CASE if proposal.case == upload else proposal.case for proposal in proposals],
-            "modality": [proposal.modality for proposal in proposals],
-            "label": [proposal.label for proposal in proposals],
-            "files": [proposal.n_files for proposal in proposals],
-            "size": [size_words(proposal.shape) for proposal in proposals],
-            "spacing": [spacing_words(proposal.spacing_mm) for proposal in proposals],
-            "orientation": [proposal.orientation for proposal in proposals],
-            "unit": [proposal.unit for proposal in proposals],
-            "note": [proposal.message for proposal in proposals],
-        }
-    )
-    config = st.column_config
-    columns = {
-        "include": config.CheckboxColumn("Import", width=84, help="Untick to leave this image out"),
-        "case": config.TextColumn("Case", required=True, help="Images with the same word here become one case"),
-        "modality": config.TextColumn("Modality", required=True, width=110, help="Such as T1, T2, FLAIR, CT, PET, US"),
-        "label": config.TextColumn("File or series", width="medium"),
-        "files": config.NumberColumn("Files", width=60),
-        "size": config.TextColumn("Voxels"),
-        "spacing": config.TextColumn("Spacing"),
-        "orientation": config.TextColumn(
-            "Axes", width=60, help="As found; everything is stored right, front, up (RAS)"
-        ),
-        "unit": config.TextColumn("Unit", width=60),
-        "note": config.TextColumn("Note", width="large"),
-    }
-    height = min(38 + 35 * len(rows), 430)
-    fixed = [name for name in columns if name not in ("include", "case", "modality")]
-    return st.data_editor(
-        rows, column_config=columns, disabled=fixed, hide_index=True, height=height, width="stretch", key="import-table"
-    )
-
-
-def refusal(table: pd.DataFrame, cohort: str) -> str:
-    """Why the import cannot start as the table stands; "" when it can."""
-    chosen = table[table["include"]]
-    if chosen.empty:
-        return "Tick at least one image."
-    try:
-        safe_name(cohort)
-        for modality in chosen["modality"]:
-            safe_name(str(modality))
-    except InvalidConfigError as error:
-        return f"Cohort and modality: {error}"
-    if (workspace().cohorts / cohort).is_dir() and Cohort.open(workspace(), cohort).info.get("simulated"):
-        return "Generated and real patients do not mix: choose another cohort name."
-    twice = chosen[chosen.duplicated(["case", "modality"])]
-    if not twice.empty:
-        case, modality = twice.iloc[0][["case", "modality"]]
-        return f"Case {case} has two images named {modality}: rename or untick one."
-    return ""
-
-
-def corrections_of(proposals: Sequence[Proposal], table: pd.DataFrame) -> dict[str, Choice]:
-    """Proposal key -> what the person decided, where that differs from the proposal."""
-    corrections: dict[str, Choice] = {}
-    for proposal, row in zip(proposals, table.itertuples(), strict=True):
-        if not row.include:
-            corrections[proposal.key] = Choice(include=False)
-        elif (row.case, row.modality) != (proposal.case, proposal.modality):
-            corrections[proposal.key] = Choice(str(row.case), str(row.modality))
-    return corrections
-
-
 def _proposed_name() -> str:
     """A name that is free: images join an existing cohort only when a person says so."""
     taken = {cohort.name for cohort in list_cohorts(workspace())}
@@ -244,6 +218,7 @@ def _proposed_name() -> str:
 def _start(draft: Draft, cohort: str, corrections: Mapping[str, Choice]) -> None:
     chosen = {key: choice.to_json() for key, choice in corrections.items()}
     params: dict[str, object] = {"cohort": cohort, "layout": draft.layout, "corrections": chosen}
+    shutil.rmtree(looks(workspace(), draft.look), ignore_errors=True)
     start_job("ingest", params | ({"upload": draft.upload} if draft.upload else {"folder": draft.folder}))
     st.session_state.pop(State.PROPOSALS, None)
     turn_to(State.DATA_VIEW, "look")

@@ -12,6 +12,7 @@ from ui.state import State, workspace
 KINDS = {
     "train": "Training",
     "demo": "Making the demo",
+    "scan": "Looking through files",
     "ingest": "Importing",
     "prepare": "Preparing",
     "embed": "Embedding",

@@ -69,16 +69,14 @@ def look(
     as_json: JsonOption = False,
 ) -> Any:
     """Draw the pictures that an import would hold back, so that somebody can look at them; nothing is stored."""
-    from core.ingest import scan
+    from core.ingest import check_layout
     from core.quarantine import HELD_BACK
     from core.quarantine import look as run_look
 
-    place = workspace_of(workspace)
-    held_back = [found for found in scan(place, paths, layout) if found.fate == HELD_BACK]
-    counts = run_look(place, paths, layout, out, log_progress)
-    return {
-        "pictures": [{"key": p.key, "label": p.label, "slices": counts.get(p.key, 0)} for p in held_back],
-    }
+    check_layout(layout)
+    found = run_look(workspace_of(workspace), paths, layout, out, log_progress)
+    held_back = [proposal for proposal in found if proposal.fate == HELD_BACK]
+    return {"pictures": [{"key": p.key, "label": p.label, "slices": p.slices} for p in held_back]}
 
 
 @verbs.command()

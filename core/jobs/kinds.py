@@ -36,6 +36,21 @@ def ingest(job: Job, workspace: Workspace, progress: Progress) -> Any:
     return report
 
 
+def scan(job: Job, workspace: Workspace, progress: Progress) -> Any:
+    """params: look (id), upload or folder, layout. What was found waits beside the upload: labels can name patients."""
+    from core.quarantine import look, save_proposals
+    from core.uploads import looks, server_folder, staged
+
+    params = job.params
+    upload = params.get("upload", "")
+    source = staged(workspace, upload) if upload else server_folder(params["folder"])
+    place = looks(workspace, params["look"])
+    found = look(workspace, [source], params["layout"], place, progress)
+    save_proposals(found, place)
+    job.forget("folder")
+    return {"images": len(found)}
+
+
 def _without_labels(job: Job, report: dict[str, Any]) -> dict[str, Any]:
     """The report that stays: files by number. Their labels can name a patient; they wait for the page, once."""
     write_json(job.folder / LABELS, [row["label"] for row in report["files"]])
@@ -128,6 +143,7 @@ def _share_cores() -> None:
 
 KINDS: dict[str, Callable[[Job, Workspace, Progress], Any]] = {
     "demo": demo,
+    "scan": scan,
     "ingest": ingest,
     "prepare": prepare,
     "train": train,

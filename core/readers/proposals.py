@@ -36,6 +36,8 @@ class Proposal:
         case: rows with the same text become one case.
         orientation: as found ("LPS"); everything is stored RAS.
         fate: "accepted", "warned", "quarantined", "rejected" or "ignored".
+        frames: how many the file holds without saying where they lie.
+        slices: how many pictures of it were drawn for somebody to look at.
     """
 
     key: str
@@ -53,6 +55,7 @@ class Proposal:
     include: bool = True
     frames: int = 1
     reader: str = ""
+    slices: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -23,9 +25,10 @@ from core.runs import Job, list_jobs
 from core.types import Case, Volume
 from core.uploads import discard_forgotten, server_folder, server_folders
 from core.workspace import Workspace, write_json
+from tests.readers.dicom_files import slice_dataset
 from ui.case_view import Box, tile
 from ui.histogram import histogram_of
-from ui.import_view import corrections_of, refusal
+from ui.import_table import corrections_of, refusal
 from ui.state import State
 
 PAGE = str(Path(__file__).resolve().parents[2] / "pages" / "data.py")
@@ -119,9 +122,12 @@ def test_a_listed_folder_of_the_server_is_offered_by_name_only(workspace, tmp_pa
     page.button_group(key="import-source").set_value("server").run()
     assert page.selectbox[0].options == ["scans"]
     press(page, "Look through")
+    assert ended(workspace, "scan").state == "finished"
+    page.run()
     assert not page.error
     assert list(page.dataframe[0].value["modality"]) == ["T1"]
-    assert not workspace.uploads.exists() or not any(workspace.uploads.iterdir())
+    press(page, "Choose other files")
+    assert not any(workspace.uploads.iterdir())
 
 
 def test_a_cohort_shows_which_case_has_what_and_every_modality_of_one(cohort):
@@ -299,3 +305,35 @@ def test_uploads_that_nobody_imported_are_removed_after_a_day(workspace):
         os.utime(folder, (0, time.time() - age_h * 3600))
     discard_forgotten(workspace)
     assert [folder.name for folder in workspace.uploads.iterdir()] == ["upload-new"]
+
+
+def ultrasound() -> Upload:
+    stream = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 4000, (40, 60)).astype("u2")
+    pydicom.dcmwrite(stream, slice_dataset(pixels, (0, 0, 0), "1.2.3", "US"), enforce_file_format=True)
+    return "us.dcm", stream.getvalue(), "application/dicom"
+
+
+def test_a_held_back_picture_joins_when_somebody_has_looked(workspace):
+    page = uploaded(ultrasound())
+    assert not page.exception
+    assert "1 picture held back" in words(page) and page.get("image")
+    assert "Import" not in [button.label for button in page.button]
+    page.checkbox[0].check().run()
+    assert "1 of 1 let in" in words(page)
+    press(page, "Import")
+    job = ended(workspace, "ingest")
+    assert job.state == "finished"
+    [case_id] = Cohort.open(workspace, "my-images").case_ids
+    assert "REVIEWED" in Cohort.open(workspace, "my-images").describe(case_id)["volumes"]["US"]["warnings"]
+    assert not any(workspace.uploads.iterdir())
+
+
+def test_an_array_is_asked_how_it_lies(workspace):
+    stream = io.BytesIO()
+    np.save(stream, np.random.default_rng(0).uniform(1, 9, (4, 5, 6)))
+    page = uploaded(("patient_CT.npy", stream.getvalue(), "application/octet-stream"))
+    assert not page.exception
+    assert "How to read arrays and films" in [expander.label for expander in page.expander]
+    asked = page.dataframe[1].value
+    assert list(asked["axes"]) == ["RAS"] and list(asked["slope"]) == [1.0]
