@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -56,7 +57,8 @@ def ingest(
         corrections: a proposal's key -> what a person decided.
 
     Returns:
-        {"files": one row for each file with its fate, "cases": the cases that were written to, with their volumes}.
+        {"files": one row for each file with its fate, "cases": the cases that were written to, with their volumes,
+        "dropped": how many values of each kind were left behind}.
 
     Raises:
         InvalidConfigError: The cohort, the layout or a corrected modality has an impossible name.
@@ -121,6 +123,7 @@ class _Importer:
     sources: Sequence[Source]
     rows: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     written: dict[str, dict[str, Any]] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
 
     def take(self, row: Row) -> None:
         """Read, check and store one image; whatever is wrong with it becomes its files' fate."""
@@ -128,6 +131,7 @@ class _Importer:
         outcome = {"fate": proposal.fate, "code": proposal.code, "message": proposal.message, "case": row.case_id}
         if row.parts:
             try:
+                self._leave_behind(row)
                 if row.parts[0][1].stack == "frames":
                     volume = self._store_frames(row)
                 else:
@@ -151,6 +155,12 @@ class _Importer:
         chosen = {"FRAME-CHOSEN"} if row.parts[0][1].frame_index >= 0 else set()
         extra = [code for code in row.parts[0][1].warnings if code not in {*volume.warnings, *chosen}]
         return replace(volume, warnings=(*volume.warnings, *extra))
+
+    def _leave_behind(self, row: Row) -> None:
+        """Count what is not taken along; nothing is read where a name would carry identity into the cohort."""
+        paths = [self.sources[n].path for n in dict.fromkeys(n for n, _ in row.parts)]
+        texts = [row.case_id, row.proposal.modality, row.proposal.unit, *(c for _, i in row.parts for c in i.warnings)]
+        self.dropped.update(self.decoder.check(paths, list(dict.fromkeys(texts))))
 
     def _store_frames(self, row: Row) -> Volume:
         """Every frame of a file as a case of its own; the last one is returned."""
@@ -189,7 +199,7 @@ class _Importer:
         """The outcome as JSON."""
         files = [{"label": source.label, **_together(self.rows[n])} for n, source in enumerate(self.sources)]
         cases = [{"id": case_id, "volumes": volumes} for case_id, volumes in sorted(self.written.items())]
-        return {"files": files, "cases": cases}
+        return {"files": files, "cases": cases, "dropped": dict(self.dropped)}
 
 
 def _together(rows: list[dict[str, Any]]) -> dict[str, Any]:

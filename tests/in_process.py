@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.readers.child import check
+from core.readers.decoder import no_leak
 from core.readers.item import Item, Part
 from core.readers.registry import READERS, scan_file
 from core.types import Volume
@@ -25,6 +27,9 @@ class InProcess:
 
     def scan(self, path: Path) -> list[Item]:
         return [Item.from_json(item.to_json()) for item in scan_file(path, self.workspace.pseudonym)]
+
+    def check(self, paths: Sequence[Path], texts: Sequence[str]) -> dict[str, int]:
+        return no_leak(check([str(path) for path in paths], texts))
 
     def read(self, parts: Sequence[Part], modality: str) -> Volume:
         return READERS[parts[0][1].reader].read(parts, modality)

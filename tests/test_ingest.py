@@ -188,7 +188,7 @@ def test_wrong_questions_are_answered_politely(workspace: Workspace, tmp_path: P
         ingest(workspace, [tmp_path], "../c")
     with pytest.raises(InvalidConfigError):
         ingest(workspace, [tmp_path], "c", layout="strange")
-    assert ingest(workspace, [tmp_path], "c") == {"files": [], "cases": []}
+    assert ingest(workspace, [tmp_path], "c") == {"files": [], "cases": [], "dropped": {}}
 
 
 @pytest.mark.data

@@ -99,6 +99,10 @@ def import_report(job: Job, is_open: bool) -> None:
             if counts[fate]:
                 st.caption(f"**{FATES[fate]}** ({counts[fate]}): {sentence}")
         report_table(files, "Files")
+        dropped: Mapping[str, int] = (job.result or {}).get("dropped", {})
+        if dropped:
+            said = ", ".join(f"{kind} {count:,}" for kind, count in sorted(dropped.items(), key=lambda kv: -kv[1]))
+            st.caption(f"**Left behind**, by kind: {said}", help="Values of the files that were not stored anywhere.")
 
 
 def _labelled(job: Job, files: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,7 +1,9 @@
 """The process that decodes: it answers one request a line, within limits on memory, time and file size.
 
-Requests (JSON): {"do": "scan", "path"}, {"do": "read", "reader", "modality", "parts": [[path, item]], "out"}.
-Replies: {"items": [...]}, {"volume": {...}} with the voxels in the .npy file `out`, or {"error": {"code", "message"}}.
+Requests (JSON): {"do": "scan", "path"}, {"do": "read", "reader", "modality", "parts": [[path, item]], "out"},
+{"do": "check", "paths", "texts"}.
+Replies: {"items": [...]}, {"volume": {...}} with the voxels in the .npy file `out`, {"leaks", "dropped"}, or
+{"error": {"code", "message"}}.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import os
 import resource
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import RefusedError, UnreadableImageError, UserError
+from core.readers.canaries import collect, leaks
 from core.readers.item import Item
 from core.readers.registry import READERS, scan_file
 from core.types import Volume
@@ -55,6 +58,8 @@ def _answer(request: dict[str, Any], pseudonym: Callable[[str], str]) -> dict[st
     try:
         if request["do"] == "scan":
             return {"items": [item.to_json() for item in scan_file(Path(request["path"]), pseudonym)]}
+        if request["do"] == "check":
+            return check(request["paths"], request["texts"])
         parts = [(Path(path), Item.from_json(item)) for path, item in request["parts"]]
         return _store(READERS[request["reader"]].read(parts, request["modality"]), Path(request["out"]))
     except UserError as error:
@@ -63,6 +68,12 @@ def _answer(request: dict[str, Any], pseudonym: Callable[[str], str]) -> dict[st
         return _error(RefusedError("The image needs more memory than one file may take.", "TOO-LARGE"))
     except Exception:  # noqa: BLE001  a decoder may raise anything on damaged input; its text may quote the header
         return _error(UnreadableImageError("The file is damaged, or of a variant that cannot be read.", "DAMAGED"))
+
+
+def check(paths: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
+    """How many of the texts that would be stored hold identity of these files, and what was left behind, by kind."""
+    canaries = collect(Path(path) for path in paths)
+    return {"leaks": leaks(canaries, texts), "dropped": dict(canaries.dropped)}
 
 
 def _error(error: UserError) -> dict[str, Any]:

@@ -29,6 +29,16 @@ MAX_REPLY_BYTES = 64 * 1024**2
 _START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from core.readers.child import main; main()"
 
 
+def no_leak(reply: dict[str, Any]) -> dict[str, int]:
+    """The kinds that were left behind, of a reply to "check"; RefusedError where something was not."""
+    if reply["leaks"]:
+        raise RefusedError(
+            "What would be stored holds a word of the patient's data; choose another name for case or modality.",
+            "CANARY",
+        )
+    return dict(reply["dropped"])
+
+
 class Decoder:
     """A context manager around one child process; a child that dies is replaced at the next request."""
 
@@ -62,6 +72,15 @@ class Decoder:
         out.unlink()
         affine = np.asarray(facts["affine"], float)
         return Volume(data, affine, facts["modality"], facts["unit"], tuple(facts["warnings"]))
+
+    def check(self, paths: Sequence[Path], texts: Sequence[str]) -> dict[str, int]:
+        """What these files leave behind, by kind.
+
+        Raises:
+            RefusedError: One of `texts`, which would be stored, holds identity of these files.
+        """
+        request = {"do": "check", "paths": [str(path) for path in paths], "texts": list(texts)}
+        return no_leak(self._ask(request, READ_SECONDS))
 
     def _ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         process = self._running()
