@@ -159,8 +159,7 @@ class _Importer:
     def _leave_behind(self, row: Row) -> None:
         """Count what is not taken along; nothing is read where a name would carry identity into the cohort."""
         paths = [self.sources[n].path for n in dict.fromkeys(n for n, _ in row.parts)]
-        texts = [row.case_id, row.proposal.modality, row.proposal.unit, *(c for _, i in row.parts for c in i.warnings)]
-        self.dropped.update(self.decoder.check(paths, list(dict.fromkeys(texts))))
+        self.dropped.update(self.decoder.check(paths, [row.case_id, row.proposal.modality]))  # all else is ours
 
     def _store_frames(self, row: Row) -> Volume:
         """Every frame of a file as a case of its own; the last one is returned."""

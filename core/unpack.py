@@ -20,6 +20,9 @@ MAX_DIRECTORY_BYTES = 8 * 1024**2
 MAX_NESTING = 1  # one zip inside another
 BOMB_BYTES, BOMB_RATIO = 1024**3, 200  # honest masks compress 500:1, but never from this much
 CHUNK = 1 << 20
+DAMAGE = (  # what zipfile raises on a damaged archive; IndexError where an entry has no name
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, IndexError, ValueError, NotImplementedError, OSError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def _is_numpy(path: Path) -> bool:
         _check_directory(path)
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (UserError, zipfile.BadZipFile, struct.error, NotImplementedError, ValueError, OSError):
+    except (UserError, *DAMAGE):
         return False
     return bool(names) and all(name.endswith(".npy") and "/" not in name for name in names)
 
@@ -75,7 +78,7 @@ def _unpack(path: Path, folder: Path, budget: _Budget, nesting: int) -> list[Mem
             check_entries(archive.infolist(), raw, archive.start_dir)
             _spend(entries, budget, path.stat().st_size)
             members = [_inflate(archive, entry, folder) for entry in entries]
-    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, NotImplementedError, OSError) as error:
+    except DAMAGE as error:
         raise UnreadableImageError("The zip archive is damaged; pack it again.", "ZIP-DAMAGED") from error
     return [inner for member in members for inner in _opened(member, folder, budget, nesting)]
 

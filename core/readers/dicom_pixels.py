@@ -73,7 +73,7 @@ def check_pixels(dataset: Dataset, in_colour: bool = False) -> None:
     samples, photometric = int(dataset.get("SamplesPerPixel") or 1), text(dataset, "PhotometricInterpretation")
     if (samples, photometric) not in GREY and not (in_colour and (samples, photometric) in COLOUR):
         raise RefusedError("The image is in colour; measured values in shades of grey are needed.", "DICOM-COLOUR")
-    stored = int(dataset.get("BitsStored") or bits)
+    stored = int(dataset.get("BitsStored", bits))
     if bits not in (8, 16, 32) or not 1 <= stored <= bits:
         raise RefusedError("The size of a voxel in bits is one that cannot be read.", "DICOM-BITS")
     check_size((rows, columns, n_frames(dataset)), samples * bits // 8, "DICOM-SIZE")
