@@ -10,8 +10,13 @@ from pydantic import Field
 from core.config import Settings, build
 from core.errors import InvalidConfigError
 from core.preprocess.align import AlignConfig
+from core.preprocess.bias import BiasConfig
+from core.preprocess.crop import CropConfig
+from core.preprocess.deface import DefaceConfig
 from core.preprocess.intensity import NormaliseConfig
+from core.preprocess.repair import RepairConfig
 from core.preprocess.steps import CanonicalConfig, MaskConfig, ResampleConfig
+from core.preprocess.tissue import TissueConfig
 
 
 class PrepareConfig(Settings):
@@ -20,7 +25,12 @@ class PrepareConfig(Settings):
     canonical: CanonicalConfig = Field(default_factory=CanonicalConfig, description="Orientation")
     align: AlignConfig = Field(default_factory=AlignConfig, description="Alignment")
     resample: ResampleConfig = Field(default_factory=ResampleConfig, description="One grid")
+    bias: BiasConfig = Field(default_factory=BiasConfig, description="Evenness")
+    deface: DefaceConfig = Field(default_factory=DefaceConfig, description="Face")
     mask: MaskConfig = Field(default_factory=MaskConfig, description="Mask")
+    tissue: TissueConfig = Field(default_factory=TissueConfig, description="Tissue")
+    crop: CropConfig = Field(default_factory=CropConfig, description="Crop")
+    repair: RepairConfig = Field(default_factory=RepairConfig, description="Outliers")
     normalise: NormaliseConfig = Field(default_factory=NormaliseConfig, description="Intensity")
 
 

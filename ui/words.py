@@ -13,6 +13,7 @@ NOTES = WARNINGS | {  # what preparing may add
     "NO-FOREGROUND": "No foreground was found, so the whole image is judged.",
     "ALIGNMENT-DOUBTFUL": "It is not sure that this image lies on the reference; look at them together.",
     "NOT-ALIGNED": "This image does not lie on the reference: its place in the patient is another one.",
+    "OUTLIERS-CUT": "A few voxels far brighter than all others were cut.",
     "LITTLE-OVERLAP": "This image shows less than half of what is judged.",
 }
 THERE, NOTED, ABSENT = "\N{BLACK CIRCLE}", "\N{BLACK UP-POINTING TRIANGLE}", ""  # in a table of cases

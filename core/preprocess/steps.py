@@ -14,10 +14,16 @@ from pydantic import Field
 
 from core.config import Settings
 from core.preprocess.align import AlignConfig, align_case
+from core.preprocess.bias import BiasConfig, correct_case
+from core.preprocess.brain import T1_LIKE, extract_brain
+from core.preprocess.crop import CropConfig, crop_case
+from core.preprocess.deface import DefaceConfig, deface_case
 from core.preprocess.grids import AIR_HU, Mask, canonical, coverage, resample
 from core.preprocess.intensity import NormaliseConfig, intensity_range, normalise
 from core.preprocess.masks import make_mask
 from core.preprocess.piece import Piece, Step
+from core.preprocess.repair import RepairConfig, repair_case
+from core.preprocess.tissue import TissueConfig, label_case
 from core.types import Volume
 
 MIN_COVERAGE = 0.5  # a modality that shows less of the mask than this is warned of
@@ -41,6 +47,7 @@ class MaskConfig(Settings):
         "foreground",
         description="Voxels that are judged: the brain (of brain-extracted images), the body, or all of the image",
     )
+    extract: bool = Field(False, description="Find the brain in a whole head (needs a T1; takes some seconds a case)")
     outside: Literal["zero", "keep"] = Field("zero", description="What happens to voxels outside the mask")
 
 
@@ -57,12 +64,23 @@ def _resample(piece: Piece, config: ResampleConfig) -> Piece:
 def _mask(piece: Piece, config: MaskConfig) -> Piece:
     """Judged is what the reference shows of the body and every modality has data for."""
     mask, doubts = make_mask(piece.volumes[piece.reference], config.method)
+    if config.extract and "BRAIN-NOT-EXTRACTED" in doubts:
+        mask, doubts = _extracted(piece, mask, doubts)
     for modality in piece.images:
         share = float(piece.covered[modality][mask].mean())
         piece = piece.warned(modality, *doubts, *(["LITTLE-OVERLAP"] if share < MIN_COVERAGE else []))
     judged = np.logical_and.reduce([mask, *(piece.covered[modality] for modality in piece.images)])
     piece = replace(piece, mask=judged if judged.any() else mask)
     return piece if config.outside == "keep" else piece.each(lambda volume: _blank_outside(volume, piece.mask))
+
+
+def _extracted(piece: Piece, head: Mask, doubts: list[str]) -> tuple[Mask, list[str]]:
+    """The brain of the first T1 in which one is found, else the head as before."""
+    for modality in (name for name in T1_LIKE if name in piece.volumes):
+        brain = extract_brain(piece.volumes[modality])
+        if brain is not None:
+            return brain, [code for code in doubts if code != "BRAIN-NOT-EXTRACTED"]
+    return head, doubts
 
 
 def _blank_outside(volume: Volume, mask: Mask) -> Volume:
@@ -91,7 +109,42 @@ STEPS: dict[str, Step] = {
         lambda config: config.method != "none",
     ),
     "resample": Step("One grid", "All modalities of a case are brought onto one grid.", ResampleConfig, _resample),
+    "bias": Step(
+        "Evenness",
+        "The slow drift of brightness across an MR image is estimated and divided out (N4).",
+        BiasConfig,
+        correct_case,
+        lambda config: config.enabled,
+    ),
+    "deface": Step(
+        "Face",
+        "The face is removed from every image of the case, by where the brain lies.",
+        DefaceConfig,
+        deface_case,
+        lambda config: config.enabled,
+    ),
     "mask": Step("Mask", "The voxels that are learnt from and judged are marked.", MaskConfig, _mask),
+    "tissue": Step(
+        "Tissue",
+        "Tissue classes are stored as label maps, for evaluation only.",
+        TissueConfig,
+        label_case,
+        lambda config: config.enabled,
+    ),
+    "crop": Step(
+        "Crop",
+        "A box of one size around what is judged is cut from every case.",
+        CropConfig,
+        crop_case,
+        lambda config: config.size_mm > 0,
+    ),
+    "repair": Step(
+        "Outliers",
+        "Single voxels far brighter than all others are cut.",
+        RepairConfig,
+        repair_case,
+        lambda config: config.enabled,
+    ),
     "normalise": Step(
         "Intensity",
         "Intensities are scaled to 0-1: Hounsfield units and uptake by fixed windows, MR by its own percentiles.",

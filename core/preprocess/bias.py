@@ -1,0 +1,58 @@
+"""The slow drift of MR intensities across the image, estimated and divided out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import SimpleITK as sitk
+from pydantic import Field
+
+from core.config import Settings
+from core.itk import from_itk, one_thread, to_itk
+from core.preprocess.masks import make_mask
+from core.preprocess.piece import Piece
+from core.types import Volume
+
+UNTOUCHED = ("ADC", "US", "PET", "SPECT", "CT", "FA", "MD", "CBF")  # measured values, or no coil's field
+PHYSICAL = ("HU", "SUV")
+WORKING_MM = 4.0  # the field is smooth: it is estimated on a coarse copy
+ITERATIONS = (40, 40, 30)
+MIN_VOXELS = 16
+
+
+class BiasConfig(Settings):
+    enabled: bool = Field(False, description="Even out the slow drift of brightness in MR images (N4)")
+
+
+def correct_case(piece: Piece, config: BiasConfig) -> Piece:
+    """Every MR image of the case without its bias field."""
+    return piece.each(lambda volume: correct(volume) if _is_mr(volume) else volume) if config.enabled else piece
+
+
+def _is_mr(volume: Volume) -> bool:
+    return volume.unit not in PHYSICAL and volume.modality not in UNTOUCHED and min(volume.data.shape) > 1
+
+
+def correct(volume: Volume) -> Volume:
+    """The volume divided by its bias field; voxels outside the body stay in step with those inside.
+
+    Source:
+        Tustison et al. 2010, N4ITK: improved N3 bias correction, IEEE TMI 29(6).
+    """
+    mask, _ = make_mask(volume, "foreground")
+    factors = [
+        max(1, min(round(WORKING_MM / mm), n // MIN_VOXELS or 1))
+        for mm, n in zip(volume.spacing_mm, volume.data.shape, strict=True)
+    ]
+    floor = float(volume.data.min())
+    image = sitk.Cast(to_itk(volume.data - np.float32(floor) + np.float32(1e-3), volume.affine), sitk.sitkFloat32)
+    inside = to_itk(mask.astype(np.uint8), volume.affine)
+    coarse, coarse_inside = sitk.Shrink(image, factors), sitk.Shrink(inside, factors)
+    n4 = sitk.N4BiasFieldCorrectionImageFilter()
+    n4.SetMaximumNumberOfIterations(list(ITERATIONS))
+    with one_thread():
+        n4.Execute(coarse, coarse_inside)
+        field = np.exp(from_itk(n4.GetLogBiasFieldAsImage(image)))
+    field /= field[mask].mean()
+    return replace(volume, data=((volume.data - floor) / field + floor).astype(np.float32))
