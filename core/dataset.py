@@ -212,16 +212,25 @@ def split_cases(case_ids: Sequence[str], seed: int, fold: int | None = None, n_f
 
 
 class DatasetWriter:
-    """Writes a dataset beside its final place; `finish` makes it appear, whole."""
+    """Writes a dataset beside its final place; `finish` makes it appear, whole.
 
-    def __init__(self, workspace: Workspace, name: str) -> None:
+    Args:
+        key: names the work; a writer of the same key finds the cases that an interrupted one had finished.
+    """
+
+    def __init__(self, workspace: Workspace, name: str, key: str = "") -> None:
         self._final = workspace.datasets / safe_name(name)
-        self._draft = workspace.datasets / f".{new_id('draft')}"
-        self._draft.mkdir(parents=True)
+        self._draft = workspace.datasets / (f".draft-{safe_name(key)}" if key else f".{new_id('draft')}")
+        self._draft.mkdir(parents=True, exist_ok=bool(key))
+
+    @property
+    def finished(self) -> frozenset[str]:
+        """The cases that are written already."""
+        return frozenset(path.parent.name for path in self._draft.glob("*/record.json") if path.parent.name[0] != ".")
 
     def add(self, case: PreparedCase) -> None:
-        """Write one case's arrays; may be called for different cases from different processes."""
-        folder = self._draft / safe_name(case.id)
+        """Write one case, whole or not at all; may be called for different cases from different processes."""
+        folder = self._draft / f".{new_id('case')}"
         folder.mkdir()
         modalities = sorted(case.images)
         stack = np.stack([case.images[m].transpose(2, 0, 1) for m in modalities], axis=1)
@@ -245,6 +254,7 @@ class DatasetWriter:
             "sha256": digest.hexdigest(),
         }
         write_json(folder / "record.json", record)
+        folder.rename(self._draft / safe_name(case.id))
 
     def finish(self, cohort: str, recipe: Mapping[str, Any], simulated: bool) -> Dataset:
         """Write `index.json` over all cases added and move the folder into place, replacing one of the same name.
@@ -252,6 +262,8 @@ class DatasetWriter:
         Raises:
             InvalidConfigError: No case was added, or the cases are not on one grid or in one unit.
         """
+        for half in self._draft.glob(".case-*"):
+            shutil.rmtree(half, ignore_errors=True)
         records = [read_json(path) for path in sorted(self._draft.glob("*/record.json"))]
         if not records:
             self.discard()

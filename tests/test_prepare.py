@@ -8,8 +8,9 @@ import pytest
 from core.cohort import Cohort
 from core.dataset import Dataset
 from core.errors import InvalidConfigError
-from core.prepare import prepare, preview
+from core.prepare import Work, prepare, preview
 from core.preprocess.steps import STEPS
+from core.progress import Cancelled
 from core.recipes import RECIPE_SUMMARIES, RECIPES, PrepareConfig, make_recipe
 from core.types import Case, Volume
 from core.workspace import Workspace
@@ -146,3 +147,30 @@ def test_cases_of_different_spacing_come_onto_one_spacing(workspace: Workspace) 
         centre = [np.average(axis, weights=weight) for axis in np.indices(weight.shape)]
         off_mm = np.abs((dataset.affine(case_id) @ [*centre, 1])[:3] - place)
         assert np.all(off_mm <= np.array(dataset.spacing_mm) / 2)
+
+
+def test_the_same_dataset_comes_from_one_process_and_from_two(workspace: Workspace, cohort: Cohort) -> None:
+    one = prepare(workspace, cohort, "one", make_recipe("generic"), processes=1)
+    two = prepare(workspace, cohort, "two", make_recipe("generic"), processes=2)
+    assert one.fingerprint == two.fingerprint and one.case_ids == two.case_ids
+
+
+def test_what_was_finished_before_a_stop_is_not_done_again(
+    workspace: Workspace, cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_after_two(done: float, total: float, message: str = "") -> None:
+        if done >= 2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        prepare(workspace, cohort, "d", make_recipe("generic"), stop_after_two)
+    said: list[str] = []
+    worked: list[str] = []
+    own = Work.do
+    monkeypatch.setattr(Work, "do", lambda self, case_id: worked.append(case_id) or own(self, case_id))
+    resumed = prepare(
+        workspace, cohort, "d", make_recipe("generic"), lambda done, total, message="": said.append(message)
+    )
+    assert said[0] == "2 of 4 cases were ready" and len(worked) == 2
+    assert resumed.fingerprint == prepare(workspace, cohort, "e", make_recipe("generic")).fingerprint
+    assert not list(workspace.datasets.glob(".*"))
