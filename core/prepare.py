@@ -18,7 +18,8 @@ import SimpleITK as sitk
 
 from core.cohort import Cohort
 from core.common_grid import Shape, Spacing, common_shape, common_spacing, grid_of, reference_of
-from core.dataset import Dataset, DatasetWriter, PreparedCase
+from core.dataset import Dataset
+from core.dataset_writer import DatasetWriter, PreparedCase
 from core.errors import InvalidConfigError, RefusedError, UserError
 from core.preprocess.grids import Grid
 from core.preprocess.piece import Piece

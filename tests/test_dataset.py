@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.cohort import Cohort
-from core.dataset import Dataset, DatasetWriter, split_cases
+from core.dataset import Dataset, split_cases
+from core.dataset_writer import DatasetWriter
 from core.errors import InvalidConfigError, NotFoundError
 from core.prepare import prepare
 from core.recipes import make_recipe

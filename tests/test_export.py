@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from core.cohort import Cohort
-from core.dataset import DatasetWriter
+from core.dataset_writer import DatasetWriter
 from core.errors import InvalidConfigError
 from core.export import save_synthesis
 from core.models import MODELS

@@ -25,6 +25,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"recipes"},
     {"preprocess"},
     {"batches", "augment"},
+    {"dataset_writer"},
     {"dataset"},
     {"cohort"},
     {"readers", "register", "alignment", "models", "metrics", "render", "phantom", "statistics"},

@@ -11,7 +11,7 @@ from core.errors import InvalidConfigError
 from core.prepare import Work, prepare, preview
 from core.preprocess.steps import STEPS
 from core.progress import Cancelled
-from core.recipes import RECIPE_SUMMARIES, RECIPES, PrepareConfig, make_recipe
+from core.recipes import RECIPE_SUMMARIES, RECIPES, PrepareConfig, make_recipe, recipe_from_text, recipe_to_text
 from core.types import Case, Volume
 from core.workspace import Workspace
 from tests.conftest import phantom_case
@@ -174,3 +174,19 @@ def test_what_was_finished_before_a_stop_is_not_done_again(
     assert said[0] == "2 of 4 cases were ready" and len(worked) == 2
     assert resumed.fingerprint == prepare(workspace, cohort, "e", make_recipe("generic")).fingerprint
     assert not list(workspace.datasets.glob(".*"))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_comes_back_from_its_file(name: str) -> None:
+    assert recipe_from_text(recipe_to_text(name, RECIPES[name])) == (name, RECIPES[name])
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"crossmodal_recipe": 1, "name": "x", "steps": {"magic": 1}}'])
+def test_what_is_no_recipe_is_refused(text: str) -> None:
+    with pytest.raises(InvalidConfigError):
+        recipe_from_text(text)
+
+
+def test_a_short_name_that_several_steps_have_is_asked_for_in_full() -> None:
+    with pytest.raises(InvalidConfigError, match=r"bias\.enabled"):
+        make_recipe("generic", {"enabled": True})

@@ -106,7 +106,7 @@ def test_the_step_moves_by_the_matrix_alone_and_takes_label_maps_along(pair: tup
     fixed, moving = pair
     away, _ = pushed(moving, (0.0, 0.0, 4.0), (5.0, 0.0, -4.0))
     lesion = Volume((away.data > 200).astype(np.float32), away.affine, "lesion", "label")
-    done = align_case(piece_of(fixed, away, lesion), AlignConfig(method="auto"))
+    done = align_case(piece_of(fixed, away, lesion), AlignConfig(mode="auto"))
     assert done.findings["align"]["T2"]["verdict"] == "aligned"
     assert done.findings["align"]["T2"]["offset_before_mm"] > 3
     np.testing.assert_array_equal(done.volumes["T2"].data, away.data)
@@ -117,7 +117,7 @@ def test_the_step_moves_by_the_matrix_alone_and_takes_label_maps_along(pair: tup
 def test_a_check_moves_nothing_and_warns(pair: tuple[Volume, Volume]) -> None:
     fixed, moving = pair
     away, _ = pushed(moving, (0.0, 0.0, 0.0), (9.0, 0.0, 0.0))
-    done = align_case(piece_of(fixed, away), AlignConfig(method="check"))
+    done = align_case(piece_of(fixed, away), AlignConfig(mode="check"))
     np.testing.assert_array_equal(done.volumes["T2"].affine, away.affine)
     assert done.warnings["T2"] == ("NOT-ALIGNED",)
     assert align_case(piece_of(fixed, away), AlignConfig()).findings == {}

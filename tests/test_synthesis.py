@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.dataset import DatasetWriter
+from core.dataset_writer import DatasetWriter
 from core.errors import DeviceError, InvalidConfigError, NotFoundError, UserError
 from core.models import MODELS
 from core.synthesis import LoadedRun, load_run, pick_device, synthesise_case, to_unit

@@ -13,7 +13,8 @@ from torch import nn
 
 from core.augment import augment
 from core.batches import make_batch
-from core.dataset import Dataset, DatasetWriter, PreparedCase
+from core.dataset import Dataset
+from core.dataset_writer import DatasetWriter, PreparedCase
 from core.errors import InvalidConfigError, UserError
 from core.models import MODELS
 from core.models.ae import AE

@@ -13,7 +13,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from core.config import RunConfig, Settings, TrainConfig
-from core.dataset import Dataset, DatasetWriter, PreparedCase
+from core.dataset import Dataset
+from core.dataset_writer import DatasetWriter, PreparedCase
 from core.models import MODELS
 from core.models.base import Batch, Model, Shapes
 from core.models.formulas import Point

@@ -23,7 +23,16 @@ from ui.settings_form import settings_form
 from ui.windows import PREPARED, default_window, scaled
 from ui.words import size_words, spacing_words
 
-RECIPE_TITLES = {"brain-mr": "Brain MR", "brain-mr-ct": "Whole head", "generic": "Generic", "pictures-255": "Pictures"}
+RECIPE_TITLES = {
+    "brain-mr": "Brain MR",
+    "brain-mr-ct": "Whole head",
+    "brain-whole": "Head as scanned",
+    "pet-mr": "PET and MR",
+    "prostate": "Prostate",
+    "ultrasound": "Ultrasound",
+    "generic": "Generic",
+    "pictures-255": "Pictures",
+}
 FIRST_FIELDS = {"normalise": ("low", "high")}  # of a step with many settings, those that are asked at once
 PANE_HEIGHT_PX = 190
 

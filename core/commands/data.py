@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,15 +84,41 @@ def look(
 def prepare(
     cohort: Annotated[str, typer.Argument(help="Name of the cohort")],
     dataset: Annotated[str, typer.Option(help="Name of the dataset to make")],
-    recipe: Annotated[str, typer.Option(help="brain-mr, brain-mr-ct, generic or pictures-255")] = "generic",
+    recipe: Annotated[str, typer.Option(help="A name from `recipe`, or a recipe's .json file")] = "generic",
     settings: SetOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> Any:
     """Bring every case of a cohort onto one grid and one scale."""
-    from core.config import parse_overrides
-    from core.recipes import make_recipe
-
-    config = make_recipe(recipe, parse_overrides(settings or []))
+    config = _recipe(recipe, settings)
     params = {"cohort": cohort, "dataset": dataset, "recipe": config.model_dump()}
     return work(workspace_of(workspace), "prepare", params)
+
+
+@verbs.command()
+def recipe(
+    name: Annotated[str, typer.Argument(help="A recipe's name or file; empty lists the names")] = "",
+    settings: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Print a recipe as it can be saved and loaded, or list the recipes."""
+    from core.recipes import RECIPE_SUMMARIES, recipe_to_text
+
+    if not name:
+        return {"recipes": RECIPE_SUMMARIES}
+    return json.loads(recipe_to_text(Path(name).stem, _recipe(name, settings)))
+
+
+def _recipe(name: str, settings: list[str] | None) -> Any:
+    """A named recipe or one from a file, with some settings changed."""
+    from core.config import parse_overrides
+    from core.recipes import changed, make_recipe, recipe_from_text
+
+    overrides = parse_overrides(settings or [])
+    path = Path(name)
+    if path.suffix.lower() != ".json":
+        return make_recipe(name, overrides)
+    if not path.is_file():
+        raise InvalidConfigError("The recipe's file is not there. Check the spelling.", "RECIPE")
+    return changed(recipe_from_text(path.read_text(errors="replace"))[1], overrides)

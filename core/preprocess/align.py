@@ -21,7 +21,7 @@ VERDICT_CODES = {"aligned": (), "doubtful": ("ALIGNMENT-DOUBTFUL",), "not aligne
 
 
 class AlignConfig(Settings):
-    method: Literal["none", "check", "auto", "rigid", "affine"] = Field(
+    mode: Literal["none", "check", "auto", "rigid", "affine"] = Field(
         "none",
         description=(
             "Whether the images of a case are laid over the reference: not at all, only checked, turned and shifted "
@@ -35,7 +35,7 @@ def align_case(piece: Piece, config: AlignConfig) -> Piece:
 
     Label maps on the very grid of an image that moves go along with it.
     """
-    if config.method == "none":
+    if config.mode == "none":
         return piece
     fixed = piece.volumes[piece.reference]
     findings: dict[str, Any] = {}
@@ -51,10 +51,10 @@ def align_case(piece: Piece, config: AlignConfig) -> Piece:
 def _placed(volume: Volume, fixed: Volume, config: AlignConfig) -> tuple[Any, Check, dict[str, Any]]:
     """Where the image goes (a matrix), how it lies then, and what was done."""
     before = check_alignment(volume, fixed)
-    needs_it = config.method == "auto" and before.verdict != "aligned" and before.is_telling
-    if not (needs_it or config.method in ("rigid", "affine")) or volume.modality in NOT_MOVED:
+    needs_it = config.mode == "auto" and before.verdict != "aligned" and before.is_telling
+    if not (needs_it or config.mode in ("rigid", "affine")) or volume.modality in NOT_MOVED:
         return np.eye(4), before, {}
-    kind: Kind = "affine" if config.method == "affine" else "rigid"
+    kind: Kind = "affine" if config.mode == "affine" else "rigid"
     try:
         found = register(volume, fixed, kind)
     except InvalidConfigError as error:

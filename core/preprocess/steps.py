@@ -106,7 +106,7 @@ STEPS: dict[str, Step] = {
         "The images of a case are laid over the reference, and how well they lie on it is checked.",
         AlignConfig,
         align_case,
-        lambda config: config.method != "none",
+        lambda config: config.mode != "none",
     ),
     "resample": Step("One grid", "All modalities of a case are brought onto one grid.", ResampleConfig, _resample),
     "bias": Step(

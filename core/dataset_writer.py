@@ -1,0 +1,137 @@
+"""Writing a dataset: case by case beside its final place, then an index over all."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.dataset import Dataset
+from core.errors import InvalidConfigError
+from core.types import Affine, Array, Label
+from core.workspace import Workspace, new_id, read_json, safe_name, write_json
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """One case as it goes into a dataset.
+
+    Attributes:
+        images: modality -> (I, J, K) float32, about 0 to 1.
+        scales: modality -> (scale, offset): value * scale + offset is in the modality's unit.
+        mask: (I, J, K) bool, the voxels that are judged.
+        label_maps: name -> (I, J, K) uint8 (lesions, tissues).
+        affine: (4, 4) voxel -> RAS mm.
+        findings: what the preparing steps found out, by step.
+    """
+
+    id: str
+    images: Mapping[str, Array]
+    scales: Mapping[str, tuple[float, float]]
+    units: Mapping[str, str]
+    mask: NDArray[np.bool_]
+    affine: Affine
+    label_maps: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    labels: Mapping[str, Label] = field(default_factory=dict)
+    warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    findings: Mapping[str, Any] = field(default_factory=dict)
+
+
+class DatasetWriter:
+    """Writes a dataset beside its final place; `finish` makes it appear, whole.
+
+    Args:
+        key: names the work; a writer of the same key finds the cases that an interrupted one had finished.
+    """
+
+    def __init__(self, workspace: Workspace, name: str, key: str = "") -> None:
+        self._final = workspace.datasets / safe_name(name)
+        self._draft = workspace.datasets / (f".draft-{safe_name(key)}" if key else f".{new_id('draft')}")
+        self._draft.mkdir(parents=True, exist_ok=bool(key))
+
+    @property
+    def finished(self) -> frozenset[str]:
+        """The cases that are written already."""
+        return frozenset(path.parent.name for path in self._draft.glob("*/record.json") if path.parent.name[0] != ".")
+
+    def add(self, case: PreparedCase) -> None:
+        """Write one case, whole or not at all; may be called for different cases from different processes."""
+        folder = self._draft / f".{new_id('case')}"
+        folder.mkdir()
+        modalities = sorted(case.images)
+        stack = np.stack([case.images[m].transpose(2, 0, 1) for m in modalities], axis=1)
+        arrays = {"images": stack.astype(np.float32), "mask": case.mask}
+        digest = hashlib.sha256(repr((case.id, modalities, sorted(case.scales.items()))).encode())
+        for name, array in {**arrays, **case.label_maps}.items():
+            np.save(folder / f"{safe_name(name)}.npy", array)
+            digest.update(np.ascontiguousarray(array).tobytes())
+        record = {
+            "id": case.id,
+            "modalities": modalities,
+            "shape": list(case.mask.shape),
+            "affine": case.affine.tolist(),
+            "scales": case.scales,
+            "units": case.units,
+            "labels": case.labels,
+            "label_maps": sorted(case.label_maps),
+            "warnings": case.warnings,
+            "findings": case.findings,
+            "mask_voxels": int(case.mask.sum()),
+            "sha256": digest.hexdigest(),
+        }
+        write_json(folder / "record.json", record)
+        folder.rename(self._draft / safe_name(case.id))
+
+    def finish(self, cohort: str, recipe: Mapping[str, Any], simulated: bool) -> Dataset:
+        """Write `index.json` over all cases added and move the folder into place, replacing one of the same name.
+
+        Raises:
+            InvalidConfigError: No case was added, or the cases are not on one grid or in one unit.
+        """
+        for half in self._draft.glob(".case-*"):
+            shutil.rmtree(half, ignore_errors=True)
+        records = [read_json(path) for path in sorted(self._draft.glob("*/record.json"))]
+        if not records:
+            self.discard()
+            raise InvalidConfigError("No case could be prepared, so there is no dataset.", "NO-CASES")
+        shapes = {tuple(record.pop("shape")) for record in records}
+        units: dict[str, set[str]] = {}
+        for record in records:
+            for modality, unit in record.pop("units").items():
+                units.setdefault(modality, set()).add(unit)
+        mixed = [modality for modality, found in units.items() if len(found) > 1]
+        if len(shapes) > 1 or mixed:
+            self.discard()
+            what = f"{mixed[0]} is in different units" if mixed else "the cases are on different grids"
+            raise InvalidConfigError(f"These cases do not make one dataset: {what}.", "MIXED")
+        spacing = np.linalg.norm(np.asarray(records[0]["affine"])[:3, :3], axis=0)
+        index = {
+            "name": self._final.name,
+            "cohort": cohort,
+            "simulated": simulated,
+            "recipe": dict(recipe),
+            "modalities": sorted(units),
+            "units": {modality: found.pop() for modality, found in units.items()},
+            "shape": list(shapes.pop()),
+            "spacing_mm": [round(float(value), 6) for value in spacing],
+            "fingerprint": hashlib.sha256("".join(record["sha256"] for record in records).encode()).hexdigest(),
+            "cases": records,
+        }
+        write_json(self._draft / "index.json", index)
+        if self._final.exists():
+            old = self._final.with_name(f".{new_id('old')}")
+            self._final.rename(old)
+            self._draft.rename(self._final)
+            shutil.rmtree(old)
+        else:
+            self._draft.rename(self._final)
+        return Dataset(self._final)
+
+    def discard(self) -> None:
+        """Give up: remove what was written."""
+        shutil.rmtree(self._draft, ignore_errors=True)
