@@ -108,10 +108,14 @@ def _forget_old_drafts(workspace: Workspace) -> None:
             shutil.rmtree(draft, ignore_errors=True)
 
 
+def is_slow(config: PrepareConfig) -> bool:
+    """Whether a recipe takes seconds a case."""
+    return any(STEPS[name].is_on(getattr(config, name)) for name in SLOW_STEPS) or config.mask.extract
+
+
 def _worthwhile(work: Work, n_cases: int) -> int:
     """A process a core, where the cases are worth starting them."""
-    slow = any(STEPS[name].is_on(getattr(work.config, name)) for name in SLOW_STEPS) or work.config.mask.extract
-    is_worth = n_cases > 1 and (slow or n_cases * int(np.prod(work.shape)) > WORTH_VOXELS)
+    is_worth = n_cases > 1 and (is_slow(work.config) or n_cases * int(np.prod(work.shape)) > WORTH_VOXELS)
     return min(os.cpu_count() or 1, n_cases) if is_worth else 1
 
 

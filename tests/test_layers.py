@@ -20,6 +20,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"compare", "protocol"},
     {"synthesis", "previews"},
     {"runs"},
+    {"stage_files"},
     {"prepare", "demo", "ingest", "quarantine"},
     {"common_grid"},
     {"recipes"},

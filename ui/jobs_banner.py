@@ -15,6 +15,7 @@ KINDS = {
     "scan": "Looking through files",
     "ingest": "Importing",
     "prepare": "Preparing",
+    "preview": "Trying a recipe",
     "embed": "Embedding",
     "evaluate": "Evaluating",
     "search": "Searching",

@@ -54,6 +54,7 @@ class State:
     TRAIN_VIEW = "train_view"
     NEXT_VIEW = "_next_view"  # view key -> the half to show from the next run of the page on
     ASKED = "_asked"  # the question that a dialog asks just now
+    RECIPE = "_recipe"  # Prepare: the recipe that was loaded from a file
     HISTORY = "_history"  # Train: how far the chosen run's history is read, and what was read
 
 

@@ -11,15 +11,19 @@ import streamlit as st
 
 from core.cohort import Cohort
 from core.config import build
-from core.prepare import Stage, preview
+from core.prepare import is_slow, preview
 from core.preprocess.grids import Mask
 from core.preprocess.steps import STEPS
-from core.recipes import RECIPE_SUMMARIES, RECIPES, PrepareConfig
+from core.recipes import RECIPE_SUMMARIES, RECIPES, PrepareConfig, recipe_from_text, recipe_to_text
 from core.render import PLANES, Look, Plane, default_colours, slice_axis, webp
+from core.runs import ENDED, Job, list_jobs
+from core.stage_files import View, load_views, views_of
 from core.types import LABEL_UNIT, Volume
 from ui.histogram import histogram_chart, histogram_of
+from ui.jobs_banner import start_job
 from ui.outline import draw_outlined
 from ui.settings_form import settings_form
+from ui.state import State, workspace
 from ui.windows import PREPARED, default_window, scaled
 from ui.words import size_words, spacing_words
 
@@ -32,7 +36,10 @@ RECIPE_TITLES = {
     "ultrasound": "Ultrasound",
     "generic": "Generic",
     "pictures-255": "Pictures",
+    "loaded": "Loaded from a file",
 }
+LOADED = "loaded"
+FIRST_STEPS = ("align", "resample", "mask", "normalise")  # what most people set; the others wait below
 FIRST_FIELDS = {"normalise": ("low", "high")}  # of a step with many settings, those that are asked at once
 PANE_HEIGHT_PX = 190
 
@@ -46,37 +53,63 @@ def recipe_form(modalities: Sequence[str], usual: str = "generic") -> PrepareCon
     Raises:
         InvalidConfigError: A setting does not fit.
     """
-    recipe = st.segmented_control(
+    offered = dict(RECIPES)
+    loaded = st.session_state.get(State.RECIPE)
+    if loaded is not None:
+        offered[LOADED] = loaded
+    recipe = st.selectbox(
         "Recipe",
-        list(RECIPES),
-        default=usual,
+        list(offered),
+        index=list(offered).index(usual),
         format_func=lambda name: RECIPE_TITLES.get(name, name),
-        key="recipe",
-        required=True,
+        key=f"recipe-{loaded is not None}",
         help="A starting point: settings that fit a kind of image. Every one can be changed below.",
     )
-    recipe = str(recipe or usual)
-    st.caption(RECIPE_SUMMARIES[recipe])
+    st.caption(RECIPE_SUMMARIES.get(recipe, "The recipe that you loaded from a file."))
     values: dict[str, Any] = {}
-    for name, step in STEPS.items():
-        if not step.Config.model_fields:
-            continue
-        st.markdown(f"**{step.title}**", help=step.summary)
-        values[name] = settings_form(
-            step.Config,
-            key=f"{recipe}-{name}",
-            values=getattr(RECIPES[recipe], name).model_dump(),
-            basic=FIRST_FIELDS.get(name),
-            choices={"reference": ("", *modalities)},
-        )
-    return build(PrepareConfig, values)
+    for name in FIRST_STEPS:
+        values[name] = _step_form(name, recipe, offered[recipe], modalities)
+    others = [name for name, step in STEPS.items() if name not in FIRST_STEPS and step.Config.model_fields]
+    is_on = [STEPS[name].title for name in others if STEPS[name].is_on(getattr(offered[recipe], name))]
+    with st.expander(f"More steps{': ' + ', '.join(is_on) + ' on' if is_on else ', all off'}", icon=":material/tune:"):
+        for name in others:
+            values[name] = _step_form(name, recipe, offered[recipe], modalities)
+    config = build(PrepareConfig, values)
+    _recipe_file(recipe, config)
+    return config
+
+
+def _step_form(name: str, recipe: str, start: PrepareConfig, modalities: Sequence[str]) -> dict[str, Any]:
+    step = STEPS[name]
+    st.markdown(f"**{step.title}**", help=step.summary)
+    return settings_form(
+        step.Config,
+        key=f"{recipe}-{name}",
+        values=getattr(start, name).model_dump(),
+        basic=FIRST_FIELDS.get(name),
+        choices={"reference": ("", *modalities)},
+    )
+
+
+def _recipe_file(name: str, config: PrepareConfig) -> None:
+    """Save these settings, or load others."""
+    with st.popover("Save or load", icon=":material/description:", help="A recipe is a small JSON file to share"):
+        st.download_button(
+            "Save this recipe", recipe_to_text(name, config), f"recipe-{name}.json", "application/json",
+            icon=":material/download:", help="Every setting as it stands now",
+        )  # fmt: skip
+        file = st.file_uploader("Load a recipe", type="json", key="recipe-file", help="A file that was saved here")
+        if file is not None and st.button("Use it", help="Its settings become the starting point"):
+            st.session_state[State.RECIPE] = recipe_from_text(file.getvalue().decode(errors="replace"))[1]
+            st.rerun()
 
 
 @st.cache_resource(max_entries=2, ttl=600, show_spinner="Preparing one image")
-def _views(folder: str, case_id: str, modality: str, config: str, stamp: float) -> Sequence[Stage]:
+def _views(folder: str, case_id: str, modality: str, config: str, stamp: float) -> Sequence[View]:
     """All steps of one image; `stamp` is the time of the case's record."""
     del stamp
-    return preview(Cohort(Path(folder)), case_id, modality, PrepareConfig.model_validate_json(config))
+    stages = preview(Cohort(Path(folder)), case_id, modality, PrepareConfig.model_validate_json(config))
+    return views_of(stages, modality)
 
 
 def images_of(cohort: Cohort, case_id: str) -> list[str]:
@@ -93,15 +126,48 @@ def steps_view(cohort: Cohort, case_id: str, config: PrepareConfig) -> None:
         plane: Plane = st.segmented_control(
             "Plane", PLANES, default="axial", format_func=str.capitalize, required=True, key="steps-plane"
         )
-    stamp = (cohort.folder / case_id / "case.json").stat().st_mtime
-    views = _views(str(cohort.folder), case_id, str(modality or images[0]), config.model_dump_json(), stamp)
     name = str(modality or images[0])
-    _pictures(views, name, plane or "axial", config)
-    _histograms(views[0].piece.volumes[name], views[-1].piece.volumes[name], views[-1].piece.mask)
+    views = _tried(cohort, case_id, name, config) if is_slow(config) else _at_once(cohort, case_id, name, config)
+    if views:
+        _pictures(views, plane or "axial", config)
+        _histograms(views[0].volume, views[-1].volume, views[-1].mask)
 
 
-def _pictures(views: Sequence[Stage], modality: str, plane: Plane, config: PrepareConfig) -> None:
-    first, grid = views[0].piece.volumes[modality], views[-1].piece.volumes[modality]
+def _at_once(cohort: Cohort, case_id: str, modality: str, config: PrepareConfig) -> Sequence[View]:
+    stamp = (cohort.folder / case_id / "case.json").stat().st_mtime
+    return _views(str(cohort.folder), case_id, modality, config.model_dump_json(), stamp)
+
+
+def _tried(cohort: Cohort, case_id: str, modality: str, config: PrepareConfig) -> Sequence[View]:
+    """The last try of this very recipe on this image; else a button that starts one."""
+    wanted = {"cohort": cohort.name, "case": case_id, "modality": modality, "recipe": config.model_dump(mode="json")}
+    tries = [job for job in list_jobs(workspace()) if job.kind == "preview"]
+    job = next((job for job in tries if job.params == wanted), None)
+    if job is not None and job.state == "finished":
+        return load_views(job.folder)
+    if job is not None and job.state not in ENDED:
+        st.info("The recipe is being tried on this image. The pictures come here when that is done.")
+        return ()
+    if job is not None and job.status.error:
+        st.error(job.status.error)
+    st.caption("Some steps of this recipe take seconds a case, so they are tried on demand.")
+    tip = "Runs all steps on this case and shows this image after each"
+    if st.button("Try on this image", icon=":material/science:", help=tip):
+        _forget(tries)
+        start_job("preview", dict(wanted))
+        st.rerun()
+    return ()
+
+
+def _forget(tries: Sequence[Job]) -> None:
+    """Earlier tries take room and are of no more use."""
+    for job in tries:
+        if job.state in ENDED:
+            job.delete()
+
+
+def _pictures(views: Sequence[View], plane: Plane, config: PrepareConfig) -> None:
+    first, grid = views[0].volume, views[-1].volume
     axis = slice_axis(plane)
     n = grid.data.shape[axis]
     index = n // 2
@@ -116,7 +182,7 @@ def _pictures(views: Sequence[Stage], modality: str, plane: Plane, config: Prepa
         low, high = config.normalise.ct_low, config.normalise.ct_high
         prepared = scaled(window, high - low, low)
     for cell, view in zip(st.columns(len(views), gap="small"), views, strict=True):
-        volume = view.piece.volumes[modality]
+        volume = view.volume
         is_scaled = view.step == "normalise"
         colours = default_colours(volume.modality, volume.unit)
         shown = prepared if is_scaled else window
@@ -126,9 +192,10 @@ def _pictures(views: Sequence[Stage], modality: str, plane: Plane, config: Prepa
         title = STEPS[view.step].title if view.step in STEPS else "As imported"
         with cell:
             st.markdown(f"**{title}**", help=STEPS[view.step].summary if view.step in STEPS else None)
-            mask = view.piece.mask if view.step == "mask" else None
+            mask = view.mask if view.step == "mask" else None
             st.image(webp(draw_outlined(volume.data, mask, volume.spacing_mm, at, look)), alt=f"{title}, {plane} slice")
-            st.caption(f"{size_words(volume.data.shape)}  \n{spacing_words(volume.spacing_mm)}")
+            took = f"  \n{view.seconds:.1f} s" if view.seconds >= 0.05 else ""
+            st.caption(f"{size_words(volume.data.shape)}  \n{spacing_words(volume.spacing_mm)}{took}")
 
 
 def _histograms(before: Volume, after: Volume, mask: Mask) -> None:

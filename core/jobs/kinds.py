@@ -73,6 +73,22 @@ def prepare(job: Job, workspace: Workspace, progress: Progress) -> Any:
     return result
 
 
+def preview(job: Job, workspace: Workspace, progress: Progress) -> Any:
+    """params: cohort, case, modality, recipe. The images after each step lie in the job's folder."""
+    from core.cohort import Cohort
+    from core.config import build
+    from core.prepare import preview as run_preview
+    from core.recipes import PrepareConfig
+    from core.stage_files import save_views, views_of
+
+    params = job.params
+    cohort = Cohort.open(workspace, params["cohort"])
+    progress(0, 1, "Trying the recipe on one case")
+    stages = run_preview(cohort, params["case"], params["modality"], build(PrepareConfig, params["recipe"]))
+    save_views(views_of(stages, params["modality"]), job.folder)
+    return {"steps": len(stages)}
+
+
 def demo(job: Job, workspace: Workspace, progress: Progress) -> Any:
     """params: cases, seed, level."""
     from core.showcase import make_showcase
@@ -146,6 +162,7 @@ KINDS: dict[str, Callable[[Job, Workspace, Progress], Any]] = {
     "scan": scan,
     "ingest": ingest,
     "prepare": prepare,
+    "preview": preview,
     "train": train,
     "evaluate": evaluate,
     "embed": embed,

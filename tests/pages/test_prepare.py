@@ -105,7 +105,7 @@ def test_a_name_that_is_taken_is_said(dataset):
 
 def test_preparing_makes_the_dataset_and_shows_it(cohort, workspace):
     page = opened()
-    page.button_group(key="recipe").set_value("brain-mr-ct").run()
+    page.selectbox(key="recipe-False").set_value("brain-mr-ct").run()
     page.text_input[0].set_value("heads").run()
     button(page, "Prepare").click().run()
     BACKENDS["local"].wait(list_jobs(workspace)[0], timeout_s=90)
