@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from core.dataset import PHYSICAL_UNITS, Dataset
 from core.render import Look, default_colours, size_mm, webp
 from core.runs import list_runs
+from core.types import Array
 from ui.confirm import confirm_button
 from ui.outline import draw_outlined
 from ui.pickers import case_picker
@@ -21,6 +23,14 @@ from ui.words import ABSENT, NOTED, THERE, code_words, count_words, size_words, 
 
 ROW_WIDTH_PX = 800  # what a row of panes takes on a 1400 pixel wide screen
 MAX_HEIGHT_PX = 280
+FIELD_VOXELS = 14
+OVERLAYS = {"images": "Images", "checkerboard": "Checkerboard", "blend": "Blend"}
+VERDICTS = {
+    "aligned": ("check_circle", "Aligned with"),
+    "doubtful": ("help", "Doubtful whether aligned with"),
+    "not aligned": ("error", "Not aligned with"),
+}
+ALIGNED_TIP = "Found by comparing how well the images explain each other here and a little beside."
 
 
 def dataset_summary(dataset: Dataset) -> None:
@@ -78,12 +88,18 @@ def dataset_slices(dataset: Dataset) -> None:
         case_id = case_picker(dataset.case_ids)
         tip = "The yellow line is the edge of the mask: what lies inside is learnt from and judged."
         outlined = st.toggle("Mask outline", value=True, help=tip, key="dataset-outline")
+        how = st.segmented_control(
+            "Show", OVERLAYS, default="images", format_func=OVERLAYS.__getitem__, required=True, key="dataset-overlay",
+            help="Checkerboard and blend lay each image over the reference: edges that break are out of place",
+        )  # fmt: skip
     if case_id is None:
         return
     n = dataset.shape[2]
     at = st.slider("Slice", 0, n - 1, n // 2, key=f"dataset-slice-{n}", help="From bottom to top") if n > 1 else 0
     mask = dataset.mask(case_id) if outlined else None
     present = dataset.record(case_id)["modalities"]
+    aligned: Mapping[str, Any] = dataset.record(case_id).get("findings", {}).get("align", {})
+    first = next((m for m in present if m not in aligned), present[0])
     n_columns = len(present) if len(present) in (3, 4) else 3
     width_mm, height_mm = size_mm(dataset.shape, dataset.spacing_mm, "axial")
     height_px = min(MAX_HEIGHT_PX, round(ROW_WIDTH_PX / n_columns * height_mm / width_mm))
@@ -94,8 +110,28 @@ def dataset_slices(dataset: Dataset) -> None:
             look = Look("axial", True, prepared_window(dataset, modality), colours, height_px)
             with cell:
                 modality_chip(modality)
-                picture = draw_outlined(dataset.volume(case_id, modality), mask, dataset.spacing_mm, at, look)
+                flat = mixed(dataset.volume(case_id, modality), dataset.volume(case_id, first), at, str(how))
+                inside = None if mask is None else mask[:, :, at : at + 1]
+                picture = draw_outlined(flat, inside, dataset.spacing_mm, 0, look)
                 st.image(webp(picture), alt=f"{modality}, axial slice {at}")
+                if modality in aligned:
+                    st.caption(alignment_words(aligned[modality], first), help=ALIGNED_TIP)
+
+
+def mixed(image: Array, reference: Array, at: int, how: str) -> Array:
+    """(I, J, 1) of one slice: the image itself, in a checkerboard with the reference, or half and half."""
+    own, other = np.array(image[:, :, at : at + 1]), np.array(reference[:, :, at : at + 1])
+    if how == "checkerboard":
+        i, j = np.indices(own.shape[:2]) // FIELD_VOXELS
+        return np.where(((i + j) % 2 == 0)[:, :, None], own, other)
+    return (own + other) / 2 if how == "blend" else own
+
+
+def alignment_words(found: Mapping[str, Any], reference: str) -> str:
+    """Such as "Aligned with T1, moved 2.1 mm"."""
+    icon, word = VERDICTS[found["verdict"]]
+    moved = f", moved {found['shift_mm']:.1f} mm" if "shift_mm" in found else ""
+    return f":material/{icon}: {word} {reference}{moved}"
 
 
 def delete_dataset_button(dataset: Dataset) -> None:

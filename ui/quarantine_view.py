@@ -69,7 +69,7 @@ def quarantine_view(held_back: Sequence[Proposal], folder: Path) -> dict[str, Ch
         st.caption(f"{len(looked.ticked)} of {len(names)} let in")
     with right:
         picture = _blackened(folder / picture_name(key, at), looked.boxes[key])
-        st.image(picture, alt="The held-back picture, with the boxes black", width="stretch")
+        st.image(picture, alt="The held-back picture, with the boxes black", width=620)
     return {
         p.key: Choice(p.case, p.modality, reviewed=True, blank=looked.boxes.get(p.key, ()))
         for p in held_back

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from core.cohort import Cohort
 from core.config import build
@@ -15,7 +16,7 @@ from core.prepare import is_slow, preview
 from core.preprocess.grids import Mask
 from core.preprocess.steps import STEPS
 from core.recipes import RECIPE_SUMMARIES, RECIPES, PrepareConfig, recipe_from_text, recipe_to_text
-from core.render import PLANES, Look, Plane, default_colours, slice_axis, webp
+from core.render import PLANES, Look, Plane, Window, default_colours, slice_axis, webp
 from core.runs import ENDED, Job, list_jobs
 from core.stage_files import View, load_views, views_of
 from core.types import LABEL_UNIT, Volume
@@ -42,6 +43,7 @@ LOADED = "loaded"
 FIRST_STEPS = ("align", "resample", "mask", "normalise")  # what most people set; the others wait below
 FIRST_FIELDS = {"normalise": ("low", "high")}  # of a step with many settings, those that are asked at once
 PANE_HEIGHT_PX = 190
+PANES_A_ROW = 5
 
 
 def recipe_form(modalities: Sequence[str], usual: str = "generic") -> PrepareConfig:
@@ -181,21 +183,25 @@ def _pictures(views: Sequence[View], plane: Plane, config: PrepareConfig) -> Non
     if first.unit == "HU":
         low, high = config.normalise.ct_low, config.normalise.ct_high
         prepared = scaled(window, high - low, low)
-    for cell, view in zip(st.columns(len(views), gap="small"), views, strict=True):
-        volume = view.volume
-        is_scaled = view.step == "normalise"
-        colours = default_colours(volume.modality, volume.unit)
-        shown = prepared if is_scaled else window
-        voxel = np.rint(np.linalg.inv(volume.affine) @ point)[:3].astype(int)
-        at = int(np.clip(voxel[slice_axis(plane)], 0, volume.data.shape[axis] - 1))
-        look = Look(plane, True, shown, colours, PANE_HEIGHT_PX)
-        title = STEPS[view.step].title if view.step in STEPS else "As imported"
-        with cell:
-            st.markdown(f"**{title}**", help=STEPS[view.step].summary if view.step in STEPS else None)
-            mask = view.mask if view.step == "mask" else None
-            st.image(webp(draw_outlined(volume.data, mask, volume.spacing_mm, at, look)), alt=f"{title}, {plane} slice")
-            took = f"  \n{view.seconds:.1f} s" if view.seconds >= 0.05 else ""
-            st.caption(f"{size_words(volume.data.shape)}  \n{spacing_words(volume.spacing_mm)}{took}")
+    for start in range(0, len(views), PANES_A_ROW):
+        row = views[start : start + PANES_A_ROW]
+        for cell, view in zip(st.columns(PANES_A_ROW, gap="small"), row, strict=False):
+            with cell:
+                _pane(view, plane, point, prepared if view.step == "normalise" else window)
+
+
+def _pane(view: View, plane: Plane, point: NDArray[np.float64], window: Window) -> None:
+    """One image after one step, at the same place in the patient as the others."""
+    volume, axis = view.volume, slice_axis(plane)
+    voxel = np.rint(np.linalg.inv(volume.affine) @ point)[:3].astype(int)
+    at = int(np.clip(voxel[axis], 0, volume.data.shape[axis] - 1))
+    look = Look(plane, True, window, default_colours(volume.modality, volume.unit), PANE_HEIGHT_PX)
+    title = STEPS[view.step].title if view.step in STEPS else "As imported"
+    st.markdown(f"**{title}**", help=STEPS[view.step].summary if view.step in STEPS else None)
+    mask = view.mask if view.step == "mask" else None
+    st.image(webp(draw_outlined(volume.data, mask, volume.spacing_mm, at, look)), alt=f"{title}, {plane} slice")
+    took = f"  \n{view.seconds:.1f} s" if view.seconds >= 0.05 else ""
+    st.caption(f"{size_words(volume.data.shape)}  \n{spacing_words(volume.spacing_mm)}{took}")
 
 
 def _histograms(before: Volume, after: Volume, mask: Mask) -> None:
