@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,8 +26,18 @@ from core.workspace import Workspace
 
 SCAN_SECONDS = 60.0
 READ_SECONDS = 600.0
+MEMORY_ROOM = 4 * 1024**3
 MAX_REPLY_BYTES = 64 * 1024**2
 _START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from core.readers.child import main; main()"
+
+
+def _memory() -> str | None:
+    """Where files lie in memory, if there is room for the largest volume; None for the usual place."""
+    shared = "/dev/shm"
+    try:
+        return shared if shutil.disk_usage(shared).free > MEMORY_ROOM else None
+    except OSError:
+        return None
 
 
 def no_leak(reply: dict[str, Any]) -> dict[str, int]:
@@ -46,6 +57,7 @@ class Decoder:
         workspace.secret()  # made here, once: the child only reads it
         self._workspace = workspace
         self._folder = tempfile.TemporaryDirectory(prefix="decode-")
+        self._hand_over = tempfile.TemporaryDirectory(prefix="decode-", dir=_memory())
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Decoder:
@@ -56,6 +68,7 @@ class Decoder:
     ) -> None:
         self._stop()
         self._folder.cleanup()
+        self._hand_over.cleanup()
 
     def scan(self, path: Path) -> list[Item]:
         """The images in a file; raises UserErrors as its reader does, and for a child that died."""
@@ -64,11 +77,11 @@ class Decoder:
 
     def read(self, parts: Sequence[Part], modality: str) -> Volume:
         """One volume of parts that belong together."""
-        out = Path(self._folder.name) / "volume.npy"
+        out = Path(self._hand_over.name) / "volume.npy"
         pairs = [(str(path), item.to_json()) for path, item in parts]
         request = {"do": "read", "reader": parts[0][1].reader, "modality": modality, "parts": pairs, "out": str(out)}
         facts = self._ask(request, READ_SECONDS)["volume"]
-        data = np.load(out, allow_pickle=False)
+        data = np.asarray(np.load(out, mmap_mode="c", allow_pickle=False))  # no copy; the pages outlive the name
         out.unlink()
         affine = np.asarray(facts["affine"], float)
         return Volume(data, affine, facts["modality"], facts["unit"], tuple(facts["warnings"]))

@@ -37,7 +37,7 @@ from core.readers.dicom_pixels import (
     rescaled,
 )
 from core.readers.dicom_suv import suv_factor
-from core.readers.geometry import lps_to_ras, straighten, to_ras
+from core.readers.geometry import flips_to_ras, lps_to_ras, straighten, to_ras
 from core.readers.item import MAX_FRAMES, Item, Part
 from core.readers.values import finish
 from core.types import Affine, Array, Volume
@@ -199,7 +199,10 @@ def read(parts: Sequence[Part], modality: str) -> Volume:
     """The slices, in the order given, as one volume in RAS."""
     item = parts[0][1]
     columns, rows = item.shape[:2]
-    stack = np.empty((columns, rows, len(parts)), np.float32)
+    affine = _affine_of([part for _, part in parts])
+    flips = flips_to_ras(lps_to_ras(affine))
+    # Slice after slice in memory, written backwards along the axes that will be turned: turning costs no copy then.
+    stack = np.empty((len(parts), rows, columns), np.float32).transpose(2, 1, 0)[flips]
     factors = []
     warnings = list(item.warnings)
     for k, (dataset, part) in enumerate(_opened(parts)):
@@ -214,7 +217,9 @@ def read(parts: Sequence[Part], modality: str) -> Volume:
         stack *= min(known)  # the earliest start: what the decay of all slices was corrected to
     if "DERIVED-MAP" in item.warnings and not item.reviewed:
         _refuse_text(stack)
-    data, affine = _assembled(stack, [part for _, part in parts])
+    if "GANTRY-TILT" in item.warnings:
+        stack, affine = straighten(stack, affine)
+    data, affine = to_ras(stack, lps_to_ras(affine))
     return finish(data, affine, modality, item.unit, warnings)
 
 
@@ -245,8 +250,8 @@ def _refuse_text(stack: Array) -> None:
         raise RefusedError("The picture seems to have text burned in; somebody has to look at it.", "BURNED-IN-TEXT")
 
 
-def _assembled(stack: Array, items: Sequence[Item]) -> tuple[Array, Affine]:
-    """Put the slices (columns, rows, K) where they lie in the patient."""
+def _affine_of(items: Sequence[Item]) -> Affine:
+    """Where the slices (columns, rows, K) lie in the patient: voxel -> LPS mm."""
     first, last = items[0], items[-1]
     column_mm, row_mm, thickness = first.spacing_mm
     affine = np.diag([column_mm, row_mm, thickness or 1.0, 1.0])
@@ -258,6 +263,4 @@ def _assembled(stack: Array, items: Sequence[Item]) -> tuple[Array, Affine]:
         affine[:3, 3] = first.position
     if len(items) > 1:
         affine[:3, 2] = (np.asarray(last.position) - np.asarray(first.position)) / (len(items) - 1)
-    if "GANTRY-TILT" in first.warnings:
-        stack, affine = straighten(stack, affine)
-    return to_ras(stack, lps_to_ras(affine))
+    return affine

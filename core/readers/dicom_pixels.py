@@ -26,6 +26,7 @@ JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLos
 LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless)
 NOT_FRAME_STARTS = (0xC4, 0xC8, 0xCC)
 AIR_HU = -1024.0
+EXACT = 2**23  # float32 holds sums of two smaller whole numbers without rounding
 GREY = frozenset({(1, "MONOCHROME1"), (1, "MONOCHROME2")})  # (samples a pixel, photometric interpretation)
 COLOUR = frozenset(
     {(1, "PALETTE COLOR"), *((3, name) for name in ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"))}
@@ -199,11 +200,19 @@ def rescaled(dataset: Dataset, frame_dataset: Dataset, values: NDArray[Any], kin
     padding = _padding(dataset, values) if kind != "MR" else None
     if text(dataset, "PhotometricInterpretation") == "MONOCHROME1" and kind != "CT":
         values = _turned(dataset, values)
-    result = np.asarray(apply_modality_lut(values.astype(np.int64), frame_dataset), np.float32)
+    result = _in_units(values, frame_dataset)
     if padding is not None and padding.any() and not padding.all():
         lowest = float(result[~padding].min())
         result[padding] = max(lowest, AIR_HU) if kind == "CT" else lowest
     return result
+
+
+def _in_units(values: NDArray[Any], facts: Dataset) -> Array:
+    slope, intercept = number(facts, "RescaleSlope"), number(facts, "RescaleIntercept")
+    is_plain = not facts.get("ModalityLUTSequence") and slope == 1 and intercept is not None and intercept % 1 == 0
+    if is_plain and intercept is not None and values.dtype.itemsize <= 2 and abs(intercept) < EXACT:
+        return values.astype(np.float32) + np.float32(intercept)
+    return np.asarray(apply_modality_lut(values.astype(np.int64), facts), np.float32)
 
 
 def _padding(dataset: Dataset, values: NDArray[Any]) -> NDArray[np.bool_] | None:

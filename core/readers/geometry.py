@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from nibabel import orientations
 from numpy.typing import NDArray
@@ -66,7 +68,16 @@ def to_ras(data: NDArray[np.generic], affine: Affine) -> tuple[Array, Affine]:
     turn = orientations.io_orientation(affine)
     turned = orientations.apply_orientation(data, turn)
     matrix = affine @ orientations.inv_ornt_aff(turn, data.shape)
-    return np.ascontiguousarray(turned, dtype=np.float32), np.asarray(matrix, dtype=np.float64)
+    # Kept in the order in which it lies in memory: transposing 300 MB takes longer than reading them.
+    lies_first_axis_first = abs(turned.strides[0]) < abs(turned.strides[2])
+    order: Literal["F", "C"] = "F" if lies_first_axis_first else "C"
+    return np.asarray(turned, dtype=np.float32, order=order), np.asarray(matrix, dtype=np.float64)
+
+
+def flips_to_ras(affine: Affine) -> tuple[slice, slice, slice]:
+    """Steps of 1 or -1 along the axes of an image with this matrix: those that `to_ras` will turn round."""
+    i, j, k = (slice(None, None, int(step)) for step in orientations.io_orientation(affine)[:, 1])
+    return i, j, k
 
 
 def straighten(data: Array, affine: Affine) -> tuple[Array, Affine]:
