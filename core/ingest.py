@@ -19,7 +19,7 @@ from core.readers.files import Source, collected
 from core.readers.proposals import CaseId, Proposal, Row, propose
 from core.readers.values import explain
 from core.types import Case, Volume
-from core.workspace import Workspace, safe_name
+from core.workspace import Workspace, locked, safe_name
 
 __all__ = ["LAYOUTS", "Proposal", "ingest", "scan"]
 
@@ -183,6 +183,10 @@ class _Importer:
 
     def _write(self, case_id: str, volume: Volume) -> None:
         cohort = Cohort.create(self.workspace, self.cohort)
+        with locked(cohort.folder):  # another import may write to the same case
+            self._write_alone(cohort, case_id, volume)
+
+    def _write_alone(self, cohort: Cohort, case_id: str, volume: Volume) -> None:
         if case_id in cohort.case_ids and volume.modality in cohort.describe(case_id)["volumes"]:
             stored = cohort.read_volume(case_id, volume.modality)
             if np.array_equal(stored.data, volume.data) and np.allclose(stored.affine, volume.affine):

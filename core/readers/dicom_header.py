@@ -70,7 +70,7 @@ PLAIN = {  # (implicit, little endian) -> transfer syntax
     (False, True): uid.ExplicitVRLittleEndian,
     (False, False): uid.ExplicitVRBigEndian,
 }
-MAX_INFLATED = 128 * 1024**2
+MAX_INFLATED = 64 * 1024**2
 MAPS = frozenset({"ADC", "TRACEW", "TRACE", "EADC", "FA", "CALC_BVALUE", "ISOTROPIC"})  # the scanner's own computations
 TRUNCATED = "The DICOM file ends too early: it is cut off. Export it again."
 _CONTRAST = re.compile(r"(?<![a-z])(gd|gad|ce|post|km|contrast|\+c)(?![a-z])")
@@ -135,7 +135,7 @@ def _inflated(stream: BinaryIO, start_of_data: int) -> BinaryIO:
     except zlib.error as error:
         raise UnreadableImageError("The deflated DICOM file is damaged. Export it again.", "DICOM-DAMAGED") from error
     if inflater.unconsumed_tail:
-        raise RefusedError("The deflated file swells beyond 128 MB; it looks like a trap.", "DICOM-BOMB")
+        raise RefusedError("The deflated file swells beyond 64 MB; export it uncompressed.", "DICOM-BOMB")
     if not inflater.eof:
         raise UnreadableImageError(TRUNCATED, "DICOM-TRUNCATED")
     plain = uid.ExplicitVRLittleEndian.encode() + b"\0"

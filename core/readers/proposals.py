@@ -22,6 +22,7 @@ from core.types import LABEL_UNIT
 Found = tuple[int, Item]  # index of the file, what is in it
 DUPLICATE = "DUPLICATE-MODALITY"
 TWICE = "Another image here has the same case and modality; only the first is kept. Rename one of them."
+SIDECARS = (".json", ".tsv", ".bval", ".bvec")  # as BIDS puts them beside an image
 IMAGES = ("accepted", "quarantined")  # fates of an item that can be read
 USABLE = ("accepted", "warned")  # fates of a row that is imported unless a person says otherwise
 CaseId = Callable[[str], str]  # a case's name -> its id in the cohort
@@ -135,7 +136,9 @@ def _doubled(rows: list[Row]) -> list[Row]:
 
 def failed(n: int, source: Source, error: UserError) -> Row:
     """The row of a file that goes no further."""
-    fate = "ignored" if source.ignored else "rejected"
+    if error.code == "NOT-AN-IMAGE" and source.parts[-1].lower().endswith(SIDECARS):
+        error = RefusedError("A file that describes images beside it; it is not needed and was not kept.", "SIDECAR")
+    fate = "ignored" if source.ignored or error.code == "SIDECAR" else "rejected"
     return Row(Proposal("", source.label, 1, fate=fate, code=error.code, message=str(error), include=False), (n,))
 
 

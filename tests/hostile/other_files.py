@@ -76,6 +76,8 @@ def entries() -> Iterator[tuple[str, Entry]]:
     for kind, content in FOREIGN.items():
         yield f"foreign-{kind}", one(f"T1.{kind}", content, {"NOT-AN-IMAGE", "DICOM-DAMAGED", "ZIP-DAMAGED"})
         yield f"disguised-{kind}", one("T1.nii.gz", content, {"NOT-AN-IMAGE", "DICOM-DAMAGED", "ZIP-DAMAGED"})
+    for suffix in ("json", "tsv", "bval", "bvec"):
+        yield f"sidecar-{suffix}", one(f"T1.{suffix}", b'{"EchoTime": 1}', {"SIDECAR"})
     yield "empty", one("T1.nii", b"", {"EMPTY"})
     yield "one-byte", one("T1.nii", b"\x5c", {"NOT-AN-IMAGE", "NII-TRUNCATED"})
     yield from _arrays()

@@ -63,5 +63,10 @@ def test_a_hostile_input_gets_its_answer(name: str, outcome: tuple[Workspace, di
 def test_nothing_of_it_is_kept_beside_the_cases(outcome: tuple[Workspace, dict[str, list[dict[str, Any]]]]) -> None:
     workspace, _ = outcome
     kept = [path for path in workspace.root.rglob("*") if path.is_file()]
-    assert {path.name if path.suffix != ".nii" else ".nii" for path in kept} <= {"case.json", ".nii", ".secret"}
+    assert {path.name if path.suffix != ".nii" else ".nii" for path in kept} <= {
+        "case.json",
+        ".nii",
+        ".secret",
+        ".lock",
+    }
     assert not any(CANARY.lower().encode() in path.read_bytes().lower() for path in kept)
