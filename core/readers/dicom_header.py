@@ -60,7 +60,9 @@ TAGS = [
     "SegmentedGreenPaletteColorLookupTableData", "SegmentedBluePaletteColorLookupTableData",
 ]  # fmt: skip
 SIEMENS_B_VALUE = 0x0019100C
-WHITELIST = [*(Tag(tag) for tag in TAGS), Tag(SIEMENS_B_VALUE)]
+PHILIPS_SUV, PHILIPS_ACTIVITY, GE_SCAN_START = 0x70531000, 0x70531009, 0x0009100D
+PRIVATE = (SIEMENS_B_VALUE, PHILIPS_SUV, PHILIPS_ACTIVITY, GE_SCAN_START)
+WHITELIST = [*(Tag(tag) for tag in TAGS), *(Tag(tag) for tag in PRIVATE)]
 HIGH_B_VALUE = 800.0
 DEFLATED = uid.DeflatedExplicitVRLittleEndian.encode()
 MAX_META, MAX_ELEMENTS = 1 << 20, 20_000
@@ -215,13 +217,22 @@ def _by_words(description: str) -> str:
 def b_value(dataset: Dataset) -> float | None:
     """The diffusion weighting in s/mm2, by the standard tag or Siemens'."""
     standard = number(dataset, "DiffusionBValue")
-    if standard is not None or SIEMENS_B_VALUE not in dataset:
-        return standard
-    value = dataset[SIEMENS_B_VALUE].value
+    return private_number(dataset, SIEMENS_B_VALUE) if standard is None else standard
+
+
+def private_text(dataset: Dataset, tag: int) -> str:
+    """A vendor's value, which may come as plain bytes; "" where it is absent."""
+    value = dataset[tag].value if tag in dataset else ""
+    return (value.decode("latin-1") if isinstance(value, bytes) else str(value)).strip("\0 ")
+
+
+def private_number(dataset: Dataset, tag: int) -> float | None:
+    """A vendor's value as a finite number; None where it is absent or none."""
     try:
-        return float(value.decode().strip("\0 ") if isinstance(value, bytes) else value)
-    except (TypeError, ValueError):
+        value = float(private_text(dataset, tag))
+    except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def region_spacing_mm(dataset: Dataset) -> tuple[float, float] | tuple[()]:

@@ -6,7 +6,15 @@ from datetime import datetime, timedelta
 
 from pydicom.dataset import Dataset
 
-from core.readers.dicom_header import number, text
+from core.readers.dicom_header import (
+    GE_SCAN_START,
+    PHILIPS_ACTIVITY,
+    PHILIPS_SUV,
+    number,
+    private_number,
+    private_text,
+    text,
+)
 
 WEIGHT_KG = (1.0, 500.0)
 DOSE_BQ = (1e6, 1e10)
@@ -17,19 +25,28 @@ def suv_factor(dataset: Dataset) -> float | None:
     """g/ml per stored unit after rescaling, or None where the header does not allow it.
 
     Source:
-        QIBA, SUV computation (https://qibawiki.rsna.org/index.php/Standardized_Uptake_Value_(SUV)), the path without
-        vendors' private tags: SUV = activity * weight / dose at the time that the decay was corrected to.
+        QIBA, SUV computation (https://qibawiki.rsna.org/index.php/Standardized_Uptake_Value_(SUV)), with the private
+        tags of Philips and GE: SUV = activity * weight / dose at the time that the decay was corrected to.
     """
-    if text(dataset, "Units") == "GML":
+    units = text(dataset, "Units")
+    if units == "GML":
         return 1.0 if text(dataset, "SUVType") in ("", "BW") else None
     corrections = text(dataset, "CorrectedImage").upper()
-    if text(dataset, "Units") != "BQML" or "DECY" not in corrections or "ATTN" not in corrections:
+    if units not in ("BQML", "CNTS") or "DECY" not in corrections or "ATTN" not in corrections:
         return None
+    becquerels = 1.0
+    if units == "CNTS":  # Philips counts; its own factors say what a count is
+        factor, activity = (private_number(dataset, tag) for tag in (PHILIPS_SUV, PHILIPS_ACTIVITY))
+        if factor:
+            return factor if factor > 0 else None
+        if not activity or activity < 0:
+            return None
+        becquerels = activity
     weight = number(dataset, "PatientWeight")
     injected = _dose_at_scan(dataset)
     if weight is None or injected is None or not WEIGHT_KG[0] <= weight <= WEIGHT_KG[1]:
         return None
-    return weight * 1000.0 / injected
+    return becquerels * weight * 1000.0 / injected
 
 
 def _dose_at_scan(dataset: Dataset) -> float | None:
@@ -53,6 +70,10 @@ def _elapsed_s(dataset: Dataset, tracer: Dataset) -> float | None:
     series = _moment(text(dataset, "SeriesDate"), text(dataset, "SeriesTime"))
     acquired = _moment(text(dataset, "AcquisitionDate"), text(dataset, "AcquisitionTime"))
     start = acquired if series is None or (acquired is not None and acquired < series) else series
+    stamp = private_text(dataset, GE_SCAN_START)
+    scanned = _moment(stamp[:8], stamp[8:]) if stamp else None
+    if scanned is not None and acquired is not None and series is not None and acquired < series:
+        start = scanned  # GE keeps the true start where a later step rewrote the series' time
     if start is None:
         return None
     stamp = text(tracer, "RadiopharmaceuticalStartDateTime")

@@ -283,6 +283,38 @@ def test_pet_without_what_suv_needs_has_no_unit(tags, workspace, tmp_path):
     assert "SUV-NOT-POSSIBLE" in volume.warnings
 
 
+@pytest.mark.parametrize(
+    ("group", "creator", "element", "value", "tags", "factor"),
+    [
+        (0x7053, "Philips PET Private Group", 0x00, ("DS", "0.00125"), {"Units": "CNTS"}, 0.00125),
+        (0x7053, "Philips PET Private Group", 0x09, ("DS", "2.5"), {"Units": "CNTS"}, 2.5 * 70_000 / 3.7e8 * 2**0.5),
+        (
+            0x0009,
+            "GEMS_PETD_01",
+            0x0D,
+            ("DT", "20240102094953.1"),
+            {"SeriesTime": "113000"},
+            70_000 / 3.7e8 * 2**0.4546,
+        ),
+    ],
+)
+def test_the_private_values_of_vendors_are_used_and_dropped(
+    group, creator, element, value, tags, factor, workspace, tmp_path
+):
+    half_life = 2 * 3600.0 if "Units" in tags else 6586.2
+    values = pet(RadiopharmaceuticalInformationSequence=tracer(half_life=half_life), **tags)
+    pixels = phantom()
+    for k in range(3):
+        ds = slice_dataset(
+            pixels[:, :, k], (0, 0, 3.0 * k), "1.2.3.4", values["modality"], **dict(list(values.items())[1:])
+        )
+        ds.private_block(group, creator, create=True).add_new(element, *value)
+        write(ds, tmp_path / "s" / f"{k}.dcm")
+    volume = imported(workspace, tmp_path / "s")["PET"]
+    assert volume.unit == "SUV"
+    assert volume.data.max() == pytest.approx(pixels[:, :, :3].max() * 10 * factor, rel=2e-4)
+
+
 def enhanced(n: int = 4) -> Dataset:
     """Enhanced MR, its frames in reverse order along z."""
     pixels = phantom()[:, :, :n]
