@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from benchmarks import Benchmark, demo, read, real, register, server
+from benchmarks import Benchmark, demo, prepare, read, real, register, server
 
 BENCHMARKS: dict[str, Benchmark] = {
     "demo": Benchmark("seconds to generate the demo cohort", demo.measure_demo, demo.TARGETS),
     "server": Benchmark("how quickly pages and slices come", server.measure_server, server.TARGETS),
     "read": Benchmark("reading beside SimpleITK", read.measure_read, read.TARGETS),
+    "prepare": Benchmark(
+        "seconds a case of preparing real brains", prepare.measure_prepare, prepare.TARGETS, is_quick=False
+    ),
     "register": Benchmark(
         "how exactly images pushed apart come back", register.measure_register, register.TARGETS, is_quick=False
     ),

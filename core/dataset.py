@@ -5,8 +5,9 @@ Only per-case or fixed steps were applied to it. Whatever is fitted across cases
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from core.errors import InvalidConfigError, NotFoundError
 from core.types import Affine, Array
-from core.workspace import Workspace, read_json, safe_name
+from core.workspace import Workspace, read_json, safe_name, write_json
 
 PHYSICAL_UNITS = ("HU", "SUV")  # errors in these are reported in the unit; all else on the prepared 0-1 scale
 
@@ -142,9 +143,49 @@ class Dataset:
         """See `split_cases`."""
         return split_cases(self.case_ids, seed, fold, n_folds)
 
+    @property
+    def excluded(self) -> dict[str, str]:
+        """Case -> why a person left it out; their arrays are kept."""
+        return {record["id"]: str(record["excluded"]) for record in self.index.get("excluded", [])}
+
+    def exclude(self, case_id: str, reason: str) -> None:
+        """Leave a case out of the dataset, which then has another fingerprint; `include` brings it back.
+
+        Raises:
+            NotFoundError: It is not in the dataset.
+            InvalidConfigError: No reason is given, or it is the last case.
+        """
+        record = self.record(case_id)
+        if not reason.strip():
+            raise InvalidConfigError("Say why the case is left out, in a few words.", "REASON")
+        if len(self.case_ids) < 2:
+            raise InvalidConfigError("The last case of a dataset cannot be left out; delete the dataset.", "LAST-CASE")
+        cases = [other for other in self.index["cases"] if other["id"] != case_id]
+        self._write_index(cases, [*self.index.get("excluded", []), {**record, "excluded": reason.strip()[:200]}])
+
+    def include(self, case_id: str) -> None:
+        """Take a case back that was left out; the fingerprint is again what it was."""
+        kept = [record for record in self.index.get("excluded", []) if record["id"] != case_id]
+        back = [record for record in self.index.get("excluded", []) if record["id"] == case_id]
+        if not back:
+            raise NotFoundError(f"Case {case_id} was not left out of this dataset.")
+        again = {key: value for key, value in back[0].items() if key != "excluded"}
+        self._write_index(sorted([*self.index["cases"], again], key=lambda record: str(record["id"])), kept)
+
+    def _write_index(self, cases: list[dict[str, Any]], excluded: list[dict[str, Any]]) -> None:
+        index = {**self.index, "cases": cases, "excluded": excluded, "fingerprint": fingerprint_of(cases)}
+        write_json(self.folder / "index.json", index)
+        for name in ("index", "case_ids", "_records"):
+            self.__dict__.pop(name, None)
+
     def delete(self) -> None:
         """Remove the dataset; its cohort stays."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def fingerprint_of(records: Sequence[Mapping[str, Any]]) -> str:
+    """Hash over the hashes of the cases, in the order of their ids."""
+    return hashlib.sha256("".join(str(record["sha256"]) for record in records).encode()).hexdigest()
 
 
 def list_datasets(workspace: Workspace) -> list[Dataset]:

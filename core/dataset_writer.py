@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.dataset import Dataset
+from core.dataset import Dataset, fingerprint_of
 from core.errors import InvalidConfigError
 from core.types import Affine, Array, Label
 from core.workspace import Workspace, new_id, read_json, safe_name, write_json
@@ -119,7 +119,7 @@ class DatasetWriter:
             "units": {modality: found.pop() for modality, found in units.items()},
             "shape": list(shapes.pop()),
             "spacing_mm": [round(float(value), 6) for value in spacing],
-            "fingerprint": hashlib.sha256("".join(record["sha256"] for record in records).encode()).hexdigest(),
+            "fingerprint": fingerprint_of(records),
             "cases": records,
         }
         write_json(self._draft / "index.json", index)

@@ -8,7 +8,7 @@ from core.errors import InvalidConfigError
 from core.recipes import PrepareConfig
 from core.runs import ENDED, list_runs
 from core.workspace import safe_name
-from ui.dataset_view import dataset_matrix, dataset_slices, dataset_summary, delete_dataset_button, left_out
+from ui.dataset_view import dataset_matrix, dataset_slices, dataset_summary, delete_dataset_button, exclusions, left_out
 from ui.empty import empty_state
 from ui.errors import guard
 from ui.frame import page_header
@@ -88,6 +88,8 @@ def look() -> None:
         dataset_summary(dataset)
         left_out(dataset)
         dataset_matrix(dataset)
+        with guard():
+            exclusions(dataset)
         delete_dataset_button(dataset)
     with right, guard():
         dataset_slices(dataset)

@@ -75,3 +75,19 @@ def test_a_dataset_can_be_made_again_under_its_name(workspace: Workspace) -> Non
     second = prepare(workspace, cohort, "d", make_recipe("generic", {"spacing_mm": 2}))
     assert first != Dataset.open(workspace, "d").fingerprint == second.fingerprint
     assert [path.name for path in workspace.datasets.iterdir()] == ["d"]
+
+
+def test_a_case_can_be_left_out_with_a_reason_and_taken_back(dataset: Dataset, workspace: Workspace) -> None:
+    before, ids = dataset.fingerprint, dataset.case_ids
+    dataset.exclude(ids[1], " motion ")
+    again = Dataset.open(workspace, dataset.name)
+    assert again.case_ids == (ids[0], *ids[2:]) == dataset.case_ids
+    assert again.excluded == {ids[1]: "motion"} and again.fingerprint != before
+    with pytest.raises(NotFoundError):
+        again.volume(ids[1], "T1")
+    again.include(ids[1])
+    assert again.case_ids == ids and again.fingerprint == before and not again.excluded
+    with pytest.raises(NotFoundError):
+        again.include(ids[1])
+    with pytest.raises(InvalidConfigError, match="why"):
+        again.exclude(ids[0], " ")

@@ -14,6 +14,7 @@ from core.render import Look, default_colours, size_mm, webp
 from core.runs import list_runs
 from core.types import Array
 from ui.confirm import confirm_button
+from ui.errors import guard
 from ui.outline import draw_outlined
 from ui.pickers import case_picker
 from ui.state import workspace
@@ -80,6 +81,26 @@ def _row(record: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, str]
         **marks,
         "Notes": " ".join(f"{', '.join(m)}: {code_words(c)}" for c, m in notes.items()),
     }
+
+
+def exclusions(dataset: Dataset) -> None:
+    """Cases that a person left out, each with its reason; and a way to leave out one more."""
+    for case_id, reason in dataset.excluded.items():
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.text(f"{case_id} left out: {reason}")
+            if st.button("Take back", key=f"include-{case_id}", help="The case joins the dataset again"):
+                dataset.include(case_id)
+                st.rerun()
+    with st.popover("Leave a case out", icon=":material/block:", help="A case that looks wrong can be left out"):
+        n = sum(run.config.dataset == dataset.name for run in list_runs(workspace()))
+        if n:
+            st.caption(f"{count_words(n, 'run')} made with this dataset will say that its data have changed.")
+        case_id = st.selectbox("Case", dataset.case_ids, key="exclude-case", help="It is kept, and can be taken back")
+        reason = st.text_input("Reason", key="exclude-reason", max_chars=200, help="Such as: motion, wrong contrast")
+        if st.button("Leave out", disabled=not reason.strip(), help="Runs from now on will not see it"):
+            with guard():
+                dataset.exclude(str(case_id), reason)
+                st.rerun()
 
 
 def dataset_slices(dataset: Dataset) -> None:

@@ -122,3 +122,22 @@ def _recipe(name: str, settings: list[str] | None) -> Any:
     if not path.is_file():
         raise InvalidConfigError("The recipe's file is not there. Check the spelling.", "RECIPE")
     return changed(recipe_from_text(path.read_text(errors="replace"))[1], overrides)
+
+
+@verbs.command()
+def exclude(
+    dataset: Annotated[str, typer.Argument(help="Name of the dataset")],
+    case: Annotated[str, typer.Argument(help="Id of the case")],
+    reason: Annotated[str, typer.Option(help="Why; without a reason a case that was left out is taken back")] = "",
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Leave a case out of a dataset, or take it back."""
+    from core.dataset import Dataset
+
+    found = Dataset.open(workspace_of(workspace), dataset)
+    if reason:
+        found.exclude(case, reason)
+    else:
+        found.include(case)
+    return {"dataset": dataset, "cases": len(found.case_ids), "excluded": found.excluded}
