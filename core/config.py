@@ -91,6 +91,12 @@ class TrainConfig(Settings):
     average: float = Field(0.99, ge=0, lt=1, description="How slowly the averaged weights follow; 0: no average")
     clip: float = Field(4.0, ge=0, le=1000, description="Cut gradients over this many times their usual size; 0: never")
     modalities: Names = Field((), description="Modalities to learn from; empty means all in the dataset")
+    infonce_weight: float = Field(
+        0.0, ge=0, le=1e6, description="Pull codes of one slice together by InfoNCE; needs batches of 8 or more; 0: off"
+    )
+    triplet_weight: float = Field(0.0, ge=0, le=1e6, description="Pull codes of one slice together by triplets; 0: off")
+    init_from: str = Field("", description="Id of a run of the same model whose weights are the first ones")
+    freeze: Names = Field((), description="What stays fixed: encoders, decoders, or all parts of a modality")
 
 
 class RunConfig(Settings):

@@ -67,7 +67,7 @@ def load_run(workspace: Workspace, run: Run, device: str | torch.device = "cpu")
     """
     chosen = pick_device(device) if isinstance(device, str) else device
     config = run.config
-    weights = _checked_weights(run)
+    weights = checked_weights(run)
     dataset = Dataset.open(workspace, config.dataset)
     if config.dataset_fingerprint and dataset.fingerprint != config.dataset_fingerprint:
         raise InvalidConfigError(
@@ -86,7 +86,8 @@ def load_run(workspace: Workspace, run: Run, device: str | torch.device = "cpu")
     return LoadedRun(run, dataset, model, modalities, split, chosen)
 
 
-def _checked_weights(run: Run) -> bytes:
+def checked_weights(run: Run) -> bytes:
+    """A run's weights, after checking that they are whole."""
     if not run.has_weights:
         raise NotFoundError("This run has no weights yet. Wait for its training to end, or train again.", "NO-WEIGHTS")
     content = run.weights_path.read_bytes()

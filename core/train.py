@@ -22,9 +22,11 @@ from core.dataset import Dataset, Split
 from core.errors import InvalidConfigError, UserError
 from core.models import MODELS
 from core.models.base import Batch, Model
+from core.models.terms import with_terms
 from core.previews import write_preview
 from core.progress import Progress, silent
 from core.runs import Run
+from core.transfer import start_from, trainable_parts
 from core.workspace import atomic_write
 
 LOG_EVERY = 10  # steps
@@ -99,6 +101,7 @@ def train(run: Run, dataset: Dataset, device: torch.device, progress: Progress =
     split = dataset.split(config.seed, config.fold, config.n_folds)
     if not model.parts():
         return _fit_once(run, dataset, model, split, progress)
+    start_from(run, dataset, model)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Training(run, dataset, model, split, progress).run_all()
 
@@ -163,9 +166,10 @@ class Training:
         if not len(self.slices):
             raise InvalidConfigError("No training slice has anything in its mask.", "NO-SLICES")
         self.val = _sample(dataset, split.val, modalities).to(self.device) if split.val else None
+        self.parts = trainable_parts(model, self.settings.freeze)
         self.optimisers = {
             name: torch.optim.AdamW(parameters, self.settings.lr, weight_decay=self.settings.weight_decay)
-            for name, parameters in model.parts().items()
+            for name, parameters in self.parts.items()
         }
         self.usual_norm = dict.fromkeys(self.optimisers, 0.0)
         steps = self.settings.epochs * math.ceil(len(self.slices) / self.settings.batch_size)
@@ -198,13 +202,13 @@ class Training:
     def _step(self, batch: Batch) -> None:
         """One step of each part, the others frozen."""
         self.model.train()
-        parts = self.model.parts()
+        parts = self.parts
         values: dict[str, float] = {}
         for name, optimiser in self.optimisers.items():
             for other, parameters in parts.items():
                 for parameter in parameters:
                     parameter.requires_grad_(other == name)
-            losses = self.model.loss(batch, name, self.clock.step)
+            losses = with_terms(self.model.loss(batch, name, self.clock.step), self.model, batch, self.settings)
             optimiser.zero_grad(set_to_none=True)
             losses["total"].backward()  # type: ignore[no-untyped-call]
             self._check_and_clip(name, losses["total"], parts[name])

@@ -17,7 +17,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"jobs", "showcase"},
     {"embed"},
     {"search", "train", "evaluate", "latent", "uncertainty", "explain", "export"},
-    {"compare", "protocol"},
+    {"compare", "protocol", "transfer"},
     {"synthesis", "previews"},
     {"runs"},
     {"stage_files"},

@@ -11,7 +11,7 @@ import streamlit as st
 from core.config import Settings, TrainConfig
 from core.dataset import Dataset, Split
 from core.errors import UserError
-from core.runs import Run
+from core.runs import Run, list_runs
 from ui.settings_form import settings_form
 from ui.state import workspace
 from ui.words import count_words
@@ -89,7 +89,11 @@ def run_settings(dataset: Dataset, model: str) -> tuple[dict[str, Any], dict[str
         return {}, dict(card.train_defaults)
     st.markdown("**Training**", help="How long and how the model learns")
     start = dict(card.train_defaults)
-    choices = {"modalities": modalities}
+    choices = {
+        "modalities": modalities,
+        "init_from": ("", *(run.id for run in list_runs(workspace()) if run.has_weights and run.config.model == model)),
+        "freeze": ("encoders", "decoders", *modalities),
+    }
     training = settings_form(TrainConfig, f"train-{model}", start, FIRST_FIELDS, choices)
     st.markdown(f"**{card.title}**", help=card.summary)
     of_model = settings_form(card.Config, f"model-{model}", choices={"given": modalities, "target": modalities})

@@ -31,8 +31,13 @@ SPOKEN = {  # where the name is no word
     "ct_high": "CT: 1 at (HU)",
     "suv_high": "PET: 1 at (SUV)",
     "max_minutes": "Time limit (minutes)",
+    "init_from": "Start from",
+    "freeze": "Keep fixed",
+    "infonce_weight": "InfoNCE weight",
     "preview_every": "Steps between previews",
 }
+
+EMPTY_WORDS = {"freeze": "Nothing", "init_from": "Fresh weights"}  # where an empty answer means this
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,12 @@ def _ask_one_of(q: Question, options: Sequence[Any]) -> Any:
         chosen = st.segmented_control(q.label, options, default=options[index], help=q.help, key=q.key, required=True)
         return options[index] if chosen is None else chosen
     return st.selectbox(
-        q.label, options, index=index, format_func=lambda o: str(o) or "Automatic", help=q.help, key=q.key
+        q.label,
+        options,
+        index=index,
+        format_func=lambda o: str(o) or EMPTY_WORDS.get(q.name, "Automatic"),
+        help=q.help,
+        key=q.key,
     )
 
 
@@ -192,7 +202,12 @@ def _ask_tuple(q: Question, parts: tuple[Any, ...]) -> tuple[Any, ...]:
     if q.choices:
         return tuple(
             st.multiselect(
-                q.label, q.choices, [v for v in value if v in q.choices], help=q.help, key=q.key, placeholder="All"
+                q.label,
+                q.choices,
+                [v for v in value if v in q.choices],
+                help=q.help,
+                key=q.key,
+                placeholder=EMPTY_WORDS.get(q.name, "All"),
             )
         )
     text = st.text_input(
