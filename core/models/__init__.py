@@ -4,9 +4,12 @@ from core.models.ae import AE
 from core.models.base import Model
 from core.models.constant import Constant
 from core.models.dense_ae import DenseAE
+from core.models.jmvae import JMVAE
 from core.models.linear import Linear
 from core.models.mean_image import MeanImage
+from core.models.mopoe import MoPoE
 from core.models.mvae import MVAE
+from core.models.mvtcae import MVTCAE
 from core.models.unet import UNet
 from core.models.vae import VAE
 
@@ -14,9 +17,12 @@ MODELS: dict[str, type[Model]] = {  # to add one: write a module with a Model su
     "ae": AE,
     "constant": Constant,
     "dense_ae": DenseAE,
+    "jmvae": JMVAE,
     "linear": Linear,
     "mean_image": MeanImage,
+    "mopoe": MoPoE,
     "mvae": MVAE,
+    "mvtcae": MVTCAE,
     "unet": UNet,
     "vae": VAE,
 }

@@ -39,12 +39,17 @@ class Gaussian:
         """KL(self || N(0, 1)) of each row, (B,), in nats: -1/2 sum(1 + log s^2 - mu^2 - s^2)."""
         return -0.5 * (1 + self.log_var - self.mean**2 - self.log_var.exp()).flatten(1).sum(1)
 
+    def kl_to(self, other: Gaussian) -> Tensor:
+        """KL(self || other) of each row, (B,), in nats."""
+        spread = (self.log_var - other.log_var).exp() + (self.mean - other.mean) ** 2 * (-other.log_var).exp()
+        return 0.5 * (other.log_var - self.log_var + spread - 1).flatten(1).sum(1)
+
 
 def product_of_experts(experts: Sequence[Gaussian], present: Sequence[Tensor], prior: bool = True) -> Gaussian:
     """The normalised product of the experts that are present, with N(0, 1) as one more where `prior`.
 
     Precisions add up, T = sum T_m, and the mean is sum (T_m / T) mu_m; an absent expert has T_m = 0. In logarithms,
-    so that neither a very sure nor a very unsure expert overflows. Without a prior each row needs an expert.
+    so that neither a very sure nor a very unsure expert overflows. Without a prior a row that has no expert is N(0, 1).
 
     Args:
         present: for each expert (B,) bool.
@@ -55,9 +60,9 @@ def product_of_experts(experts: Sequence[Gaussian], present: Sequence[Tensor], p
     seen = [rows_like(rows, expert.mean) for rows, expert in zip(present, experts, strict=True)]
     means = [torch.where(s, e.mean, 0.0) for s, e in zip(seen, experts, strict=True)]
     log_precisions = [torch.where(s, -e.log_var, -math.inf) for s, e in zip(seen, experts, strict=True)]
-    if prior:
-        means.append(torch.zeros_like(means[0]))
-        log_precisions.append(torch.zeros_like(means[0]))
+    has_expert = torch.stack([s.expand_as(means[0]) for s in seen]).any(0)
+    means.append(torch.zeros_like(means[0]))
+    log_precisions.append(torch.where(has_expert & (not prior), -math.inf, torch.zeros_like(means[0])))
     stacked = torch.stack(log_precisions)
     weights = stacked.softmax(0)
     return Gaussian((weights * torch.stack(means)).sum(0), -stacked.logsumexp(0))

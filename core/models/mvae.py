@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Sequence
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from core.models.base import Batch, Model, Shapes
-from core.models.blocks import Decoder, Encoder, visible
+from core.models.base import Batch
+from core.models.blocks import visible
 from core.models.formulas import LIKELIHOODS, Gaussian, mean_over_rows, product_of_experts, sum_of, warm_up
+from core.models.shared_vae import SharedVAE
 from core.models.vae import GaussianSettings
 
 Draw = tuple[Tensor, Tensor, float]  # codes of a subset, the rows that have any of it, the weight of the images
 
 
-class MVAE(Model):
+class MVAE(SharedVAE):
     title = "Multimodal VAE (product of experts)"
     summary = "One shared code with doubt, from any subset of modalities; each further one makes it surer."
-    train_defaults: ClassVar[Mapping[str, Any]] = {"epochs": 45, "batch_size": 2, "lr": 4e-3}
 
     class Config(GaussianSettings):
         n_subsets: int = Field(1, ge=0, le=64, description="Random subsets of modalities learnt from at each step")
         cross_weight: float = Field(1.0, ge=0, le=100, description="Weight of what a subset lacks; 0: as published")
 
-    def __init__(self, config: MVAE.Config, shapes: Shapes) -> None:
-        super().__init__(config, shapes)
-        size, channels, d = shapes.size, shapes.channels, config.latent_dim
-        self.encoders = nn.ModuleDict({m: Encoder(size, channels, 2 * d, config) for m in shapes.modalities})
-        self.decoders = nn.ModuleDict({m: Decoder(size, d, channels, config) for m in shapes.modalities})
-
-    def _experts(self, batch: Batch) -> dict[str, Gaussian]:
-        return {m: Gaussian(*self.encoders[m](visible(batch, m)).chunk(2, 1)) for m in batch.x}
-
     def encode(self, batch: Batch) -> Gaussian:
-        experts = self._experts(batch)
+        experts = self.experts(batch)
         return product_of_experts(list(experts.values()), [batch.present[m] for m in experts])
-
-    def decode(self, z: Tensor, targets: Sequence[str]) -> dict[str, Tensor]:
-        return {m: self.decoders[m](z) for m in targets}
 
     def loss(self, batch: Batch, part: str, step: int) -> dict[str, Tensor]:
         """-ELBO(all) - sum of the ELBOs of one modality - those of random subsets; each rebuilds its members.
@@ -48,7 +35,7 @@ class MVAE(Model):
         As published, nothing asks a code for what its subset lacks, and here it then says little of that: with
         `cross_weight`, each subset also makes one modality that it lacks, drawn at random.
         """
-        experts = self._experts(batch)
+        experts = self.experts(batch)
         drawn: dict[str, list[Draw]] = {m: [] for m in experts}
         kls: list[Tensor] = []
         for subset in self._subsets(list(experts)):

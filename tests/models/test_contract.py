@@ -15,8 +15,9 @@ from core.errors import InvalidConfigError
 from core.models import MODELS
 from core.models.base import Batch, Model, Shapes
 
+GAUSSIAN = ("vae", "mvae", "mopoe", "mvtcae", "jmvae")
 SHAPES = Shapes(("CT", "T1", "T2"), (19, 26), 5)
-SMALL: dict[str, dict[str, Any]] = {name: {"width": 4} for name in ("ae", "vae", "mvae", "unet")}
+SMALL: dict[str, dict[str, Any]] = {name: {"width": 4} for name in ("ae", "unet", *GAUSSIAN)}
 GRADIENT = [name for name, kind in MODELS.items() if kind.can_embed]
 FITTED = [name for name, kind in MODELS.items() if not kind.can_embed]
 
@@ -172,11 +173,11 @@ def test_a_few_steps_on_one_batch_lower_the_loss(name: str) -> None:
 
 
 OTHER_SETTINGS = [
-    *[(name, key, value) for name in ("ae", "vae", "mvae") for key, value in
+    *[(name, key, value) for name in ("ae", *GAUSSIAN) for key, value in
       (("width", 8), ("latent_dim", 3), ("halvings", 2), ("spatial_latent", False))],
-    *[(name, key, value) for name in ("vae", "mvae") for key, value in
+    *[(name, key, value) for name in GAUSSIAN for key, value in
       (("beta", 3.0), ("warmup_steps", 7), ("likelihood", "normal"), ("scale", 0.3))],
-    ("mvae", "n_subsets", 0),
+    ("mvae", "n_subsets", 0), ("mopoe", "n_subsets", 2), ("mvtcae", "alpha", 0.9), ("jmvae", "alpha", 2.0),
     ("mvae", "cross_weight", 0.0), ("ae", "cross_weight", 0.0), ("ae", "tie_weight", 5.0), ("ae", "error", "squared"),
     ("unet", "width", 8), ("unet", "halvings", 2), ("unet", "given", ("T1",)), ("unet", "target", ("T2",)),
     ("dense_ae", "code", 5),
@@ -198,7 +199,7 @@ def test_no_setting_is_left_out_of_the_test_above() -> None:
     assert declared == {(name, key) for name, key, _ in OTHER_SETTINGS}
 
 
-@pytest.mark.parametrize("name", ["ae", "vae", "mvae"])
+@pytest.mark.parametrize("name", ["ae", *GAUSSIAN])
 def test_the_latent_may_be_one_vector(name: str) -> None:
     model, batch = build(name, spatial_latent=False), make_batch()
     assert model.encode(batch).mean.ndim == 2
@@ -226,7 +227,7 @@ def test_a_baseline_has_no_code(name: str) -> None:
             call(make_batch())
 
 
-@pytest.mark.parametrize("name", [*FITTED, "ae", "mvae"])
+@pytest.mark.parametrize("name", [*FITTED, "ae", *GAUSSIAN])
 def test_one_modality_alone_is_enough_to_build_and_learn(name: str) -> None:
     shapes = Shapes(("T1",), SHAPES.size, SHAPES.n_positions)
     model = MODELS[name](MODELS[name].Config(**SMALL.get(name, {})), shapes)
