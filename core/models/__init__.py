@@ -7,6 +7,7 @@ from core.models.dense_ae import DenseAE
 from core.models.jmvae import JMVAE
 from core.models.linear import Linear
 from core.models.mean_image import MeanImage
+from core.models.mmvae import MMVAE
 from core.models.mopoe import MoPoE
 from core.models.mvae import MVAE
 from core.models.mvtcae import MVTCAE
@@ -20,6 +21,7 @@ MODELS: dict[str, type[Model]] = {  # to add one: write a module with a Model su
     "jmvae": JMVAE,
     "linear": Linear,
     "mean_image": MeanImage,
+    "mmvae": MMVAE,
     "mopoe": MoPoE,
     "mvae": MVAE,
     "mvtcae": MVTCAE,

@@ -15,7 +15,7 @@ from core.errors import InvalidConfigError
 from core.models import MODELS
 from core.models.base import Batch, Model, Shapes
 
-GAUSSIAN = ("vae", "mvae", "mopoe", "mvtcae", "jmvae")
+GAUSSIAN = ("vae", "mvae", "mmvae", "mopoe", "mvtcae", "jmvae")
 SHAPES = Shapes(("CT", "T1", "T2"), (19, 26), 5)
 SMALL: dict[str, dict[str, Any]] = {name: {"width": 4} for name in ("ae", "unet", *GAUSSIAN)}
 GRADIENT = [name for name, kind in MODELS.items() if kind.can_embed]
@@ -178,6 +178,7 @@ OTHER_SETTINGS = [
     *[(name, key, value) for name in GAUSSIAN for key, value in
       (("beta", 3.0), ("warmup_steps", 7), ("likelihood", "normal"), ("scale", 0.3))],
     ("mvae", "n_subsets", 0), ("mopoe", "n_subsets", 2), ("mvtcae", "alpha", 0.9), ("jmvae", "alpha", 2.0),
+    ("mmvae", "n_samples", 3), ("mmvae", "estimator", "iwae"),
     ("mvae", "cross_weight", 0.0), ("ae", "cross_weight", 0.0), ("ae", "tie_weight", 5.0), ("ae", "error", "squared"),
     ("unet", "width", 8), ("unet", "halvings", 2), ("unet", "given", ("T1",)), ("unet", "target", ("T2",)),
     ("dense_ae", "code", 5),

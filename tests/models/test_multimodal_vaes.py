@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributions import Laplace as TorchLaplace
 from torch.distributions import Normal, kl_divergence
 
 from core.models import MODELS
 from core.models.base import Batch, Model, Shapes
 from core.models.formulas import Gaussian, product_of_experts
+from core.models.mmvae import Laplace, Mixture
 from core.models.mopoe import all_subsets
 
 SHAPES = Shapes(("CT", "T1", "T2"), (8, 6), 5)
@@ -142,3 +144,62 @@ def test_jmvae_asks_the_joint_encoder_where_all_is_given_and_the_product_else(ba
     torch.testing.assert_close(found[0], joint[0])
     torch.testing.assert_close(found[1], product_by_hand([at(experts["CT"], 1), at(experts["T1"], 1)]).mean)
     torch.testing.assert_close(found[2], experts["CT"].mean[2])
+
+
+def test_a_laplace_distribution_is_that_of_torch() -> None:
+    torch.manual_seed(2)
+    ours = Laplace(torch.randn(4, 3), torch.randn(4, 3))
+    theirs = TorchLaplace(ours.mean, ours.log_scale.exp())
+    z = torch.randn(4, 3)
+    torch.testing.assert_close(ours.log_prob(z), theirs.log_prob(z).sum(1))
+    drawn = torch.stack([ours.sample() for _ in range(20_000)])
+    torch.testing.assert_close(drawn.mean(0), theirs.mean, atol=0.15, rtol=0.05)
+    torch.testing.assert_close(drawn.std(0), theirs.stddev, atol=0.02, rtol=0.1)
+
+
+def test_a_mixture_has_equal_parts_of_what_a_row_has() -> None:
+    torch.manual_seed(3)
+    experts = [Laplace(torch.randn(2, 3), torch.randn(2, 3)) for _ in range(3)]
+    present = torch.tensor([[True, True], [True, False], [True, False]])
+    z = torch.randn(2, 3)
+    densities = torch.stack([e.log_prob(z).exp() for e in experts])
+    expected = torch.stack([densities[:, 0].mean(), densities[0, 1]]).log()
+    torch.testing.assert_close(Mixture(experts, present).log_prob(z), expected)
+
+
+@pytest.mark.parametrize("estimator", ["dreg", "iwae"])
+def test_mmvae_is_the_importance_weighted_bound_by_hand(batch: Batch, estimator: str) -> None:
+    model, batch = build("mmvae", n_samples=2, estimator=estimator), in_doubles(batch)
+    torch.manual_seed(5)
+    total = model.loss(batch, "model", 1)["total"]
+    torch.manual_seed(5)
+    experts = {m: TorchLaplace(g.mean, (0.5 * g.log_var).exp()) for m, g in model.experts(batch).items()}  # type: ignore[operator]
+    drawn = {}
+    for m, e in experts.items():
+        ours = Laplace(e.mean, e.scale.log())
+        drawn[m] = [ours.sample() for _ in range(2)]
+    rows = []
+    for row, members in seen(batch):
+        bounds = []
+        for m in members:
+            weights = []
+            for z in drawn[m]:
+                nll = model.nll_of_present(batch, z)[row]  # type: ignore[operator]
+                q = torch.stack([experts[j].log_prob(z)[row].sum() for j in members]).exp().mean().log()
+                p = TorchLaplace(0.0, 1.0).log_prob(z[row]).sum()
+                weights.append(p - nll - q)
+            w = torch.stack(weights)
+            bounds.append(w.exp().mean().log() if estimator == "iwae" else (w.softmax(0) * w).sum())
+        rows.append(torch.stack(bounds).mean())
+    torch.testing.assert_close(total, -torch.stack(rows).mean())
+
+
+def test_dreg_weighs_the_codes_gradient_twice(batch: Batch) -> None:
+    model, batch = build("mmvae", n_samples=3), in_doubles(batch)
+    codes = [torch.randn(N_ROWS, 3, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    weights = torch.rand(3, N_ROWS, dtype=torch.float64)
+    log_weights = torch.stack([(z**2).sum(1) for z in codes]) + weights
+    model._bound(log_weights, codes).sum().backward()  # type: ignore[operator]
+    w = log_weights.detach().softmax(0)
+    for k, z in enumerate(codes):
+        torch.testing.assert_close(z.grad, (w[k] ** 2)[:, None] * 2 * z.detach())
