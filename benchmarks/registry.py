@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import Benchmark, demo, prepare, read, real, register, server
+from benchmarks import Benchmark, demo, prepare, quality, read, real, register, server
 
 BENCHMARKS: dict[str, Benchmark] = {
     "demo": Benchmark("seconds to generate the demo cohort", demo.measure_demo, demo.TARGETS),
@@ -13,6 +13,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "register": Benchmark(
         "how exactly images pushed apart come back", register.measure_register, register.TARGETS, is_quick=False
+    ),
+    "quality": Benchmark(
+        "which model makes the better image in the same time", quality.measure_quality, quality.TARGETS, is_quick=False
     ),
     "real": Benchmark("T1 -> T2 on real brains, one patient left out", real.measure_real, real.TARGETS, is_quick=False),
 }
