@@ -9,6 +9,10 @@ class Cancelled(Exception):
     """Raised inside `Progress` when the user asked to stop; the worker records it as such."""
 
 
+class Paused(Cancelled):
+    """Raised in its place when the work should rest and go on later."""
+
+
 class Progress(Protocol):
     """Called between units of work; raises `Cancelled` when the work should end."""
 

@@ -2,7 +2,7 @@
 
 job.json        kind and parameters, written once        state.json   state, progress, eta, heartbeat, pid
 history.jsonl   one line per logged step                  log.txt      what the worker printed
-cancel          present when a stop was asked for
+cancel, pause   present when that was asked for          worker.lock   held by the living worker
 A run has besides: config.json, previews/, weights.safetensors + weights.sha256, results.json, embedding.npz
 """
 
@@ -21,7 +21,7 @@ from core.config import RunConfig, build
 from core.errors import NotFoundError
 from core.workspace import Workspace, new_id, read_json, safe_name, write_json
 
-State = Literal["queued", "running", "finished", "failed", "cancelled", "lost"]
+State = Literal["queued", "running", "finished", "failed", "cancelled", "lost", "paused"]
 ENDED: tuple[State, ...] = ("finished", "failed", "cancelled", "lost")
 START_GRACE_S = 60.0  # a worker that has not reported after this time never will
 
@@ -35,6 +35,9 @@ class Status:
         eta_s: seconds left, negative where it is not known.
         pid, pid_start: the worker and its start time in clock ticks, so that a reused pid is not taken for it.
         code, error: of the sentence that ended a failed job.
+        in_queue: waits for its turn, however long that takes.
+        attempt: which start of the job this is of; 1 for the first.
+        note: what happened on the way that a person should know, such as a start again after a crash.
     """
 
     state: State = "queued"
@@ -51,6 +54,9 @@ class Status:
     device: str = ""
     code: str = ""
     error: str = ""
+    in_queue: bool = False
+    attempt: int = 0
+    note: str = ""
 
 
 class Job:
@@ -88,7 +94,7 @@ class Job:
         """The state as it really is: a running job whose process is gone reads as lost."""
         path = self.folder / "state.json"
         status = Status(**read_json(path)) if path.exists() else Status()
-        is_silent = status.state == "queued" and time.time() - status.created > START_GRACE_S
+        is_silent = status.state == "queued" and not status.in_queue and time.time() - status.created > START_GRACE_S
         is_dead = status.state == "running" and process_start(status.pid) != status.pid_start
         if is_silent or is_dead:
             return Status(
@@ -103,6 +109,10 @@ class Job:
     @property
     def is_cancel_requested(self) -> bool:
         return (self.folder / "cancel").exists()
+
+    @property
+    def is_pause_requested(self) -> bool:
+        return (self.folder / "pause").exists()
 
     def write_status(self, status: Status) -> None:
         write_json(self.folder / "state.json", asdict(status))

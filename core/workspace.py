@@ -18,6 +18,7 @@ from typing import Any
 
 from core.errors import InvalidConfigError
 
+GUESTS = "workspaces"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -111,6 +112,16 @@ class Workspace:
     def default() -> Workspace:
         """`$CROSSMODAL_WORKSPACE`, else ./workspace."""
         return Workspace(Path(os.environ.get("CROSSMODAL_WORKSPACE", "workspace")).absolute())
+
+    @property
+    def base(self) -> Path:
+        """The folder that all workspaces of this machine share, with their queue: its own, or the one around it."""
+        return self.root.parent.parent if self.root.parent.name == GUESTS else self.root
+
+    @property
+    def owner(self) -> str:
+        """Whose turn it is in the queue: the workspace's name; "" for the machine's own."""
+        return "" if self.base == self.root else self.root.name
 
     @property
     def cohorts(self) -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
+from core.jobs import BACKENDS
+from core.jobs.local import LocalBackend
 from core.runs import ENDED, Job, Run, list_jobs, list_runs, new_job
 from core.workspace import Workspace
 from ui.errors import guard
@@ -33,6 +35,7 @@ def jobs_banner() -> None:
     """Draw the banner; nothing at all when nothing runs."""
     jobs = active_jobs(workspace())
     if jobs:
+        _backend().adopt(workspace())  # also what an app that is gone had started
         with st.container(key="cs-jobs"):
             st.fragment(_rows, run_every=POLL)([job.id for job in jobs])
 
@@ -43,7 +46,7 @@ def _rows(drawn: list[str]) -> None:
         st.empty()  # lets a click on another page that came meanwhile go first: a rerun would overwrite its page
         st.rerun()  # the whole page, so that it shows what has just been made
     for job in jobs[:MAX_ROWS]:
-        _enforce(job)
+        _backend().enforce(job)
         job_row(job)
     if len(jobs) > MAX_ROWS:
         st.caption(f"and {len(jobs) - MAX_ROWS} more")
@@ -55,11 +58,24 @@ def job_row(job: Job) -> None:
     share = min(1.0, status.done / status.total) if status.total > 0 else 0.0
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.progress(share, text=f"**{job_title(job)}**: {job_words(job)}")
+        if status.state == "paused" and not job.is_cancel_requested:
+            resume_button(job, f"banner-resume-{job.id}")
         if job.is_cancel_requested:
             st.caption("Stopping", width="content")
-        elif st.button("Cancel", key=f"cancel-{job.id}", icon=":material/close:"):
+        elif st.button(
+            "Cancel", key=f"cancel-{job.id}", icon=":material/close:", help="Ends it; what a training learnt is kept"
+        ):
             with guard():
                 _cancel(job)
+
+
+def resume_button(job: Job, key: str) -> None:
+    """Lets a job go on that rests, was stopped or broke off."""
+    tip = "Goes on exactly where it was, as soon as there is a free place"
+    if st.button("Resume", key=key, icon=":material/play_arrow:", help=tip):
+        with guard():
+            _backend().resume(job)
+            st.rerun()
 
 
 def job_title(job: Job) -> str:
@@ -71,6 +87,8 @@ def job_title(job: Job) -> str:
 def job_words(job: Job) -> str:
     """Such as "3 of 24, about 4 min left"."""
     status = job.status
+    if status.state == "queued":
+        return waiting_words(job)
     parts = [status.state] if status.state != "running" else []
     if status.total > 1 and job.kind != "train":  # a time limit lets a training advance faster than its steps
         parts.append(f"{status.done:.0f} of {status.total:.0f}")
@@ -78,9 +96,18 @@ def job_words(job: Job) -> str:
         parts.append(f"{100 * status.done / status.total:.0f} %")
     if status.state == "running" and status.eta_s >= 0:
         parts.append(f"about {duration_words(status.eta_s)} left")
-    if status.message:
+    if status.message and status.state == "running":
         parts.append(status.message)
     return ", ".join(parts) or "starting"
+
+
+def waiting_words(job: Job) -> str:
+    """Such as "waiting, number 2 in the queue, starts in about 5 min"."""
+    place = _backend().place(job)
+    if place is None:
+        return "starting"
+    start = f"starts in about {duration_words(place.wait_s)}" if place.wait_s >= 1 else "starts soon"
+    return f"waiting, number {place.position} in the queue, {start}"
 
 
 def duration_words(seconds: float) -> str:
@@ -92,24 +119,16 @@ def duration_words(seconds: float) -> str:
 
 def start_job(kind: str, params: dict[str, object]) -> Job:
     """Start long work on this machine; the banner shows it from the next run of the page on."""
-    from core.jobs import BACKENDS
-
     job = new_job(workspace(), kind, params)
-    BACKENDS["local"].start(job)
+    _backend().start(job)
     st.session_state[State.JOB] = job.id
     return job
 
 
-def _enforce(job: Job) -> None:
-    """End a worker that does not answer to a cancel."""
-    if job.is_cancel_requested:
-        from core.jobs import BACKENDS
-
-        BACKENDS["local"].enforce(job)
+def _backend() -> LocalBackend:
+    return BACKENDS["local"]
 
 
 def _cancel(job: Job) -> None:
-    from core.jobs import BACKENDS
-
-    BACKENDS["local"].cancel(job)
+    _backend().cancel(job)
     st.toast(f"{job_title(job)} is being stopped.")

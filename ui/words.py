@@ -25,6 +25,7 @@ STATES = {
     "failed": "Failed",
     "cancelled": "Stopped",
     "lost": "Lost",
+    "paused": "Paused",
 }
 FATES = {  # in the order in which a report lists them
     "quarantined": "Held back",

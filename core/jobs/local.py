@@ -1,4 +1,7 @@
-"""The backend on this machine: one detached process per job, in its own session, so that it outlives page and app."""
+"""The backend on this machine: a queue, and one detached process per running job, which outlives page and app.
+
+Anybody's `tick` starts what can start and looks after what died; the keeper ticks where nobody looks.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from core.errors import RefusedError
+from core.jobs.care import look_after
+from core.jobs.devices import gpus_by_free_memory
+from core.jobs.lock import is_held
+from core.jobs.order import Entry, Limits, Place, is_over_limit, place_of
+from core.jobs.queue import Queue
 from core.runs import ENDED, Job, process_start
+from core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_PATIENCE_S = 10.0  # a worker looks for the cancel flag between steps; after this time it is killed
+KEEPER_LOCK = ".keeper.lock"
 
 
 class LocalBackend:
@@ -23,47 +35,175 @@ class LocalBackend:
         self._children: list[subprocess.Popen[bytes]] = []
 
     def start(self, job: Job) -> None:
-        """Start the worker and return at once."""
+        """Put the job into the queue, start it if there is a free place, and return at once.
+
+        Raises:
+            RefusedError: A guest has too many trainings waiting already.
+        """
+        limits = Limits.of_environment()
+        workspace = workspace_of(job)
+        now = time.time()
+        entry = Entry(0, _key(job), job.kind, workspace.owner, str(job.params.get("device", "auto")), created=now)
+
+        def check(waiting: Sequence[Entry]) -> None:
+            if entry.is_training and is_over_limit(entry.owner, waiting, limits):
+                raise RefusedError(
+                    f"{limits.guest_waiting} trainings are waiting already, and no more may. Wait, or cancel one.",
+                    "QUEUE-FULL",
+                )
+
+        created = job.status.created or now
+        write = _writer(job, state="queued", created=created, in_queue=True, message="", error="", code="", ended=0.0)
+        Queue(workspace.base).add(entry, write, check)
+        self.tick(workspace)
+        self._ensure_keeper(workspace.base)
+
+    def tick(self, workspace: Workspace) -> None:
+        """Look after dead and stuck workers, and start what can start."""
         self._reap()
-        job.update(state="queued", created=time.time())
-        with (job.folder / "log.txt").open("ab") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "core.jobs.worker", str(job.folder)],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._children.append(child)
+        base = workspace.base
+        queue = Queue(base)
+        for entry in queue.entries("running"):
+            look_after(queue, base, entry)
+        gpus = gpus_by_free_memory() if any(entry.is_training for entry in queue.entries("queued")) else []
+        while claimed := queue.claim(gpus, Limits.of_environment()):
+            self._launch(base, claimed)
+
+    def adopt(self, workspace: Workspace) -> None:
+        """What a page does that finds jobs under way: look after them, and see that somebody goes on doing so."""
+        self.tick(workspace)
+        self._ensure_keeper(workspace.base)
 
     def cancel(self, job: Job) -> None:
         """Ask the worker to stop: it keeps what was learnt. `enforce` ends one that does not answer."""
-        if job.state in ENDED:
+        entry = self._entry(job)
+        if job.state in ENDED and (entry is None or entry.state not in ("queued", "running", "paused")):
             return
         (job.folder / "cancel").touch()
-        if job.state == "running":
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(job.status.pid, signal.SIGTERM)
+        if not self._settle_waiting(job, "cancelled", message="Stopped", code="CANCELLED") and job.state == "running":
+            _ask(job)
+
+    def pause(self, job: Job) -> None:
+        """Let a training rest: it keeps all it needs to go on exactly where it was."""
+        if job.state not in ("queued", "running"):
+            return
+        (job.folder / "pause").touch()
+        self._settle_waiting(job, "paused", message="Paused")
+
+    def resume(self, job: Job) -> None:
+        """Go on with a paused, stopped or broken-off job from where it was; it queues up again."""
+        if job.state in ("queued", "running", "finished"):
+            return
+        for flag in ("cancel", "pause"):
+            (job.folder / flag).unlink(missing_ok=True)
+        self.start(job)
 
     def enforce(self, job: Job) -> None:
-        """Kill the process group of a job that was asked to stop too long ago."""
-        flag = job.folder / "cancel"
+        """Look after the queue; kill the process group of a job that was asked to stop too long ago."""
+        self.tick(workspace_of(job))
         status = job.status
+        flag = job.folder / "cancel"
         if status.state != "running" or not flag.exists() or time.time() - flag.stat().st_mtime < STOP_PATIENCE_S:
             return
         if process_start(status.pid) == status.pid_start:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(status.pid, signal.SIGKILL)
-        job.update(state="cancelled", ended=time.time(), message="Stopped", code="CANCELLED")
+        if self._entry(job) is None:
+            job.update(state="cancelled", ended=time.time(), message="Stopped", code="CANCELLED")
+        self._await_death(job, status.pid, status.pid_start)
+
+    def _await_death(self, job: Job, pid: int, pid_start: int) -> None:
+        """The kernel takes a moment to end what was killed; then the queue learns of it."""
+        for _ in range(20):
+            if process_start(pid) != pid_start:
+                break
+            time.sleep(0.05)
+        self.tick(workspace_of(job))
+
+    def place(self, job: Job) -> Place | None:
+        """Where a waiting job stands, and about how long it waits; None where it does not wait."""
+        base = workspace_of(job).base
+        entries = Queue(base).entries()
+        entry = next((entry for entry in entries if entry.key == _key(job) and entry.state == "queued"), None)
+        if entry is None:
+            return None
+        left = {other.key: Job(base / other.key).status.eta_s for other in entries if other.state == "running"}
+        known = {key: seconds for key, seconds in left.items() if seconds >= 0}
+        return place_of(entry, entries, known, Limits.of_environment())
 
     def wait(self, job: Job, timeout_s: float) -> None:
         """Until the job has ended or the time is up; a cancel that is not answered is enforced."""
         until = time.monotonic() + timeout_s
-        while job.state not in ENDED and time.monotonic() < until:
+        while time.monotonic() < until:
             self.enforce(job)
+            entry = self._entry(job)
+            is_queued = entry is not None and entry.state in ("queued", "running")
+            if job.state in ENDED and not is_queued:
+                return
             time.sleep(0.1)
+
+    def _entry(self, job: Job) -> Entry | None:
+        return Queue(workspace_of(job).base).entry(_key(job))
+
+    def _settle_waiting(self, job: Job, state: str, **changes: str) -> bool:
+        """End or pause what is not running at all; False where it runs, or the queue does not know it."""
+        entry = self._entry(job)
+        if entry is None or entry.state not in ("queued", "paused"):
+            return False
+        with Queue(workspace_of(job).base).settling(entry, state) as is_first:
+            if is_first:
+                job.update(state=state, ended=time.time(), in_queue=False, **changes)
+        return is_first
+
+    def _launch(self, base: Path, entry: Entry) -> None:
+        folder = base / entry.key
+        environment = dict(os.environ)
+        if entry.slot.startswith("cuda:"):
+            environment["CUDA_VISIBLE_DEVICES"] = entry.slot.removeprefix("cuda:").partition("/")[0]
+        with contextlib.suppress(OSError), (folder / "log.txt").open("ab") as log:  # no worker: taken for dead later
+            child = subprocess.Popen(
+                [sys.executable, "-m", "core.jobs.worker", str(folder), str(entry.attempt)],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=environment,
+            )
+            Queue(base).arrive(entry.key, entry.attempt, child.pid, process_start(child.pid))
+            self._children.append(child)
+
+    def _ensure_keeper(self, base: Path) -> None:
+        """Start the process that ticks where no page is open, unless there is one."""
+        if is_held(base / KEEPER_LOCK):
+            return
+        child = subprocess.Popen(
+            [sys.executable, "-m", "core.jobs.keeper", str(base)],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._children.append(child)
 
     def _reap(self) -> None:
         """Collect ended children, so that none stays as a zombie."""
         self._children = [child for child in self._children if child.poll() is None]
+
+
+def workspace_of(job: Job) -> Workspace:
+    return Workspace(job.folder.parent.parent)
+
+
+def _key(job: Job) -> str:
+    return job.folder.relative_to(workspace_of(job).base).as_posix()
+
+
+def _writer(job: Job, **changes: object) -> Callable[[], None]:
+    return lambda: job.update(**changes)
+
+
+def _ask(job: Job) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(job.status.pid, signal.SIGTERM)

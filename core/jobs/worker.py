@@ -1,29 +1,39 @@
-"""The process that works through one job: `python -m core.jobs.worker FOLDER`."""
+"""The process that works through one job: `python -m core.jobs.worker FOLDER ATTEMPT`."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
+import sqlite3
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
+from core.jobs.care import LOCK
 from core.jobs.kinds import KINDS
-from core.progress import Cancelled
+from core.jobs.lock import hold
+from core.jobs.queue import Queue, Superseded
+from core.progress import Cancelled, Paused
 from core.runs import Job, process_start
 from core.workspace import Workspace
 
 WRITE_EVERY_S = 0.5
+BEAT_EVERY_S = 5.0
 
 
 class JobProgress:
     """Writes state.json now and then, works out the time left, and raises `Cancelled` when a stop was asked for."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, is_current: Callable[[], bool]) -> None:
         self.job = job
+        self.is_current = is_current
         self.began = time.monotonic()
         self.written = 0.0
 
@@ -31,38 +41,89 @@ class JobProgress:
         now = time.monotonic()
         if now - self.written < WRITE_EVERY_S and done < total:
             return
+        if not self.is_current():
+            raise Superseded
         if self.job.is_cancel_requested:
             raise Cancelled
+        if self.job.is_pause_requested:
+            raise Paused
         self.written = now
         eta_s = (now - self.began) * (total - done) / done if done > 0 else -1.0
         self.job.update(done=done, total=total, message=message, eta_s=eta_s, heartbeat=time.time())
 
 
-def execute(job: Job, workspace: Workspace) -> Any:
+class Alone:
+    """The right to write where there is no queue: work in the caller's own process."""
+
+    attempt = 0
+
+    def is_current(self) -> bool:
+        return True
+
+    @contextmanager
+    def publishing(self, state: str) -> Iterator[None]:
+        yield
+
+
+class Ticket:
+    """The right of one attempt to write, as long as the queue says so; gives signs of life from a thread."""
+
+    def __init__(self, queue: Queue, key: str, attempt: int) -> None:
+        self.queue, self.key, self.attempt = queue, key, attempt
+        self.is_void = False
+
+    def is_current(self) -> bool:
+        return not self.is_void
+
+    def publishing(self, state: str) -> AbstractContextManager[None]:
+        return self.queue.publishing(self.key, self.attempt, state)
+
+    def keep_alive(self) -> None:
+        """Beat until the attempt is over or another took its place."""
+        while not self.is_void:
+            time.sleep(BEAT_EVERY_S)
+            with contextlib.suppress(sqlite3.OperationalError):  # a full disk or a busy file may pass
+                self.is_void = not self.queue.beat(self.key, self.attempt)
+
+
+def execute(job: Job, workspace: Workspace, ticket: Ticket | Alone | None = None) -> Any:
     """Work through a job in this process and record how it ended. Returns what the job found.
 
     Raises:
         UserError: What the user can mend; recorded as the job's error too.
-        Cancelled: A stop was asked for.
+        Cancelled: A stop or a pause was asked for.
+        Superseded: Another attempt at this job counts now; nothing was recorded.
     """
+    ticket = ticket or Alone()
     now = time.time()
     pid = os.getpid()
-    job.update(state="running", started=now, heartbeat=now, pid=pid, pid_start=process_start(pid))
+    start = process_start(pid)
+    job.update(state="running", started=now, heartbeat=now, pid=pid, pid_start=start, attempt=ticket.attempt)
     try:
-        result = KINDS[job.kind](job, workspace, JobProgress(job))
+        result = KINDS[job.kind](job, workspace, JobProgress(job, ticket.is_current))
+    except Superseded:
+        raise
+    except Paused:
+        _end(job, ticket, "paused", message="Paused; goes on from here when you resume it")
+        raise
     except (Cancelled, KeyboardInterrupt):
-        job.update(state="cancelled", ended=time.time(), message="Stopped; what was learnt is kept", code="CANCELLED")
+        _end(job, ticket, "cancelled", message="Stopped; what was learnt is kept", code="CANCELLED")
         raise
     except UserError as error:
-        job.update(state="failed", ended=time.time(), error=str(error), code=error.code)
+        _end(job, ticket, "failed", error=str(error), code=error.code)
         raise
     except BaseException:
         logging.getLogger("core").exception("The job failed")
         sentence = "Something went wrong inside the program. The log of this job has the details."
-        job.update(state="failed", ended=time.time(), error=sentence, code="BUG")
+        _end(job, ticket, "failed", error=sentence, code="BUG")
         raise
-    job.update(state="finished", ended=time.time(), message="Finished", eta_s=0.0)
+    _end(job, ticket, "finished", message="Finished", eta_s=0.0)
     return result
+
+
+def _end(job: Job, ticket: Ticket | Alone, state: str, **changes: Any) -> None:
+    with ticket.publishing(state):
+        job.update(state=state, ended=time.time(), in_queue=False, **changes)
 
 
 def heed_signals(job: Job) -> None:
@@ -78,15 +139,20 @@ def heed_signals(job: Job) -> None:
     signal.signal(signal.SIGINT, stop)
 
 
-def main(folder: Path) -> int:
-    """Exit code 0: finished or stopped as asked; 2: the user can mend it; 1: a bug."""
+def main(folder: Path, attempt: int) -> int:
+    """Exit code 0: finished, stopped as asked or not wanted any more; 2: the user can mend it; 1: a bug."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    job = Job(folder)
+    job, workspace = Job(folder), Workspace(folder.parent.parent)
+    lock = hold(folder / LOCK)
+    ticket = Ticket(Queue(workspace.base), folder.relative_to(workspace.base).as_posix(), attempt)
+    if lock is None or not ticket.queue.arrive(ticket.key, attempt, os.getpid(), process_start(os.getpid())):
+        return 0
     heed_signals(job)
+    threading.Thread(target=ticket.keep_alive, daemon=True).start()
     os.nice(5)  # the pages answer first
     try:
-        execute(job, Workspace(folder.parent.parent))
-    except Cancelled:
+        execute(job, workspace, ticket)
+    except (Cancelled, Superseded):
         return 0
     except UserError as error:
         logging.getLogger("core").info("%s: %s", error.code, error)
@@ -95,4 +161,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

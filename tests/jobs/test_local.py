@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 
 import pytest
 
 from core.cohort import Cohort
 from core.dataset import Dataset
+from core.errors import RefusedError
 from core.jobs import BACKENDS
+from core.jobs.care import LOCK
+from core.jobs.lock import is_held
+from core.jobs.order import Entry
+from core.jobs.queue import Queue
 from core.recipes import make_recipe
 from core.runs import Job, Run, new_job, process_start
 from core.train import make_config
 from core.workspace import Workspace
+from tests.conftest import REPOSITORY
 
 LOCAL = BACKENDS["local"]
 
@@ -22,6 +31,15 @@ LOCAL = BACKENDS["local"]
 def prepare_job(workspace: Workspace, cohort: str) -> Job:
     recipe = make_recipe("generic").model_dump()
     return new_job(workspace, "prepare", {"cohort": cohort, "dataset": "d", "recipe": recipe})
+
+
+def until(condition: Callable[[], object], timeout_s: float = 40.0) -> None:
+    """Wait, looking after the queue as an open page does."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end
+        LOCAL.tick(Workspace.default())
+        time.sleep(0.05)
 
 
 def until_running(job: Job, timeout_s: float = 40.0) -> None:
@@ -65,11 +83,82 @@ def test_a_stopped_training_keeps_what_it_learnt(workspace: Workspace, dataset: 
     assert run.history()
 
 
-def test_a_killed_worker_reads_as_lost_at_once(workspace: Workspace, dataset: Dataset) -> None:
+def test_a_killed_worker_is_tried_once_more_and_reads_as_lost_after_the_second_death(
+    workspace: Workspace, dataset: Dataset
+) -> None:
     run = long_run(workspace, dataset)
+    first = run.status
+    os.kill(first.pid, signal.SIGKILL)
+    until(lambda: run.status.attempt == 2 and run.status.done >= 1)
+    assert run.status.pid != first.pid
+    assert "started again" in run.status.note
     os.kill(run.status.pid, signal.SIGKILL)
     LOCAL.wait(run, 10)
     assert run.state == "lost"
+
+
+def test_trainings_wait_for_each_other_and_a_waiting_one_can_be_cancelled(
+    workspace: Workspace, dataset: Dataset
+) -> None:
+    first = long_run(workspace, dataset)
+    second, third = (Run.new(workspace, first.config, "cpu") for _ in range(2))
+    LOCAL.start(second)
+    LOCAL.start(third)
+    assert (first.state, second.state, third.state) == ("running", "queued", "queued")
+    places = [LOCAL.place(run) for run in (first, second, third)]
+    assert [place and place.position for place in places] == [None, 1, 2]
+    LOCAL.cancel(second)
+    assert second.state == "cancelled"
+    LOCAL.cancel(first)
+    until(lambda: third.status.done >= 1)
+    LOCAL.cancel(third)
+    LOCAL.wait(third, 20)
+    assert [entry.state for entry in Queue(workspace.base).entries()] == ["cancelled"] * 3
+
+
+def test_a_guest_is_told_when_too_many_wait(workspace: Workspace, dataset: Dataset) -> None:
+    guest = Workspace(workspace.root / "workspaces" / "anna")
+    config = make_config(dataset, "ae", {}, {})
+    queue = Queue(workspace.base)
+    for n in range(3):
+        queue.add(Entry(0, f"waits-{n}", "train", "anna"), lambda: None, lambda _: None)
+    run = Run.new(guest, config, "cpu")
+    with pytest.raises(RefusedError, match="3 trainings are waiting"):
+        LOCAL.start(run)
+    assert queue.entry(f"workspaces/anna/runs/{run.id}") is None
+
+
+def test_a_paused_training_frees_its_place_and_goes_on_when_resumed(workspace: Workspace, dataset: Dataset) -> None:
+    run = long_run(workspace, dataset)
+    LOCAL.pause(run)
+    until(lambda: run.state == "paused")
+    until(lambda: not is_held(run.folder / LOCK))
+    assert [entry.state for entry in Queue(workspace.base).entries()] == ["paused"]
+    LOCAL.resume(run)
+    until(lambda: run.state == "running" and run.status.attempt == 2 and run.status.done >= 1)
+    LOCAL.cancel(run)
+    LOCAL.wait(run, 20)
+    assert run.state == "cancelled"
+
+
+def test_work_goes_on_when_the_app_that_started_it_is_killed(workspace: Workspace, dataset: Dataset) -> None:
+    """A second app finds the first one's training, and a worker that dies meanwhile is started again by the keeper."""
+    run = Run.new(workspace, make_config(dataset, "ae", {}, {"epochs": 5000, "max_minutes": 60}), "cpu")
+    code = "import sys, time; from pathlib import Path; from core.jobs import BACKENDS; from core.runs import Job\n"
+    code += "BACKENDS['local'].start(Job(Path(sys.argv[1]))); print('started', flush=True); time.sleep(60)"
+    app = subprocess.Popen([sys.executable, "-c", code, str(run.folder)], stdout=subprocess.PIPE, cwd=REPOSITORY)
+    assert app.stdout is not None and app.stdout.readline()
+    app.kill()
+    app.wait()
+    until_running(run)
+    os.kill(run.status.pid, signal.SIGKILL)
+    end = time.monotonic() + 40
+    while run.status.attempt < 2 and time.monotonic() < end:
+        time.sleep(0.1)  # nobody ticks here
+    assert run.status.attempt == 2
+    LOCAL.cancel(run)
+    LOCAL.wait(run, 20)
+    assert run.state == "cancelled"
 
 
 def test_a_worker_that_does_not_answer_is_killed(

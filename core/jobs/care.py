@@ -1,0 +1,154 @@
+"""What becomes of a job whose worker died or hangs: it is tried once more, or its end goes on record."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from core.jobs.lock import is_held
+from core.jobs.order import Entry
+from core.jobs.queue import Queue, now_monotonic
+from core.runs import Job, Status, process_start
+from core.workspace import Workspace, read_json
+
+LOCK = "worker.lock"
+RETRIES = 1
+ARRIVAL_S = 30.0  # from the claim to the worker's lock, on a busy machine
+STOPPED_S = 45.0  # without a sign, for a process that the kernel says is stopped
+HUNG_S = 900.0  # without a sign, though the process works: one call of a library can hold all threads for minutes
+
+
+def look_after(queue: Queue, base: Path, entry: Entry) -> None:
+    """One running job: nothing to do while its worker lives."""
+    folder = base / entry.key
+    if not folder.exists():
+        if process_start(entry.pid) in (0, entry.pid_start):
+            _end_group(entry.pid)
+        with queue.settling(entry, "cancelled"):
+            return
+    if is_alive(folder, entry):
+        if is_stuck(entry):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(entry.pid, signal.SIGKILL)
+        return
+    _end_orphans(entry.pid)
+    _settle(queue, Job(folder), entry)
+
+
+def is_alive(folder: Path, entry: Entry) -> bool:
+    """The lock decides; before the worker can have taken it, its process or a little patience does."""
+    if is_held(folder / LOCK):
+        return True
+    if entry.pid:
+        return process_start(entry.pid) == entry.pid_start
+    return now_monotonic() - entry.beat < ARRIVAL_S
+
+
+def is_stuck(entry: Entry) -> bool:
+    """Whether there has been no sign for too long."""
+    silence_s = now_monotonic() - entry.beat
+    return entry.pid > 0 and silence_s > (STOPPED_S if _is_stopped(entry.pid) else HUNG_S)
+
+
+def _is_stopped(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    return False
+
+
+def _settle(queue: Queue, job: Job, entry: Entry) -> None:
+    status = _status_on_disk(job)
+    now = time.time()
+    state: str
+    changes: dict[str, Any]
+    if status.state in ("finished", "failed", "cancelled", "paused") and status.attempt == entry.attempt:
+        state, changes = status.state, asdict(status)  # it died between its last word and the queue's
+    elif job.is_cancel_requested:
+        state, changes = "cancelled", {"message": "Stopped", "code": "CANCELLED", "ended": now}
+    elif job.is_pause_requested:
+        state, changes = "paused", {"message": "Paused", "ended": now}
+    elif entry.deaths < RETRIES:
+        note = "The worker died once; started again from where it was."
+        state, changes = "queued", {"message": "", "note": note}
+    else:
+        error = "The worker ended without a word."
+        state, changes = "lost", {"error": error, "code": "LOST", "ended": now}
+    deaths = entry.deaths + (state in ("queued", "lost"))
+    with queue.settling(entry, state, deaths) as is_first:
+        if is_first:
+            job.update(**{**changes, "state": state, "in_queue": state == "queued"})
+
+
+def _status_on_disk(job: Job) -> Status:
+    path = job.folder / "state.json"
+    return Status(**read_json(path)) if path.exists() else Status()
+
+
+def _end_orphans(pid: int) -> None:
+    """Kill what a dead worker left in its process group. A leader that lives is somebody else's: the pid was reused."""
+    if pid and process_start(pid) == 0:
+        _end_group(pid)
+
+
+def _end_group(pid: int) -> None:
+    if pid:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+def find_strays(queue: Queue, base: Path) -> None:
+    """Put back what says that it waits or runs and that the queue does not know: its file was lost or is another's."""
+    known = {entry.key for entry in queue.entries()}
+    for path in sorted(_states(base), key=lambda path: path.stat().st_mtime):
+        job = Job(path.parent)
+        key = job.folder.relative_to(base).as_posix()
+        status = _status_on_disk(job)
+        if key not in known and status.in_queue and status.state in ("queued", "running"):
+            queue.add(_stray(job, key, status), lambda: None, lambda _: None)
+
+
+def _stray(job: Job, key: str, status: Status) -> Entry:
+    entry = Entry(
+        0,
+        key,
+        job.kind,
+        Workspace(job.folder.parent.parent).owner,
+        str(job.params.get("device", "auto")),
+        state=status.state,
+        attempt=status.attempt,
+        created=status.created,
+    )
+    if status.state == "queued":
+        return entry
+    return replace(
+        entry,
+        slot=f"found:{key}",
+        pid=status.pid,
+        pid_start=status.pid_start,
+        started=status.started,
+        beat=now_monotonic(),
+    )
+
+
+def _states(base: Path) -> list[Path]:
+    return [
+        path
+        for pattern in ("runs/*", "jobs/*", "workspaces/*/runs/*", "workspaces/*/jobs/*")
+        for path in base.glob(f"{pattern}/state.json")
+    ]
+
+
+def set_aside_if_broken(queue: Queue) -> None:
+    """A file that SQLite cannot read is kept under another name; the folders tell what was in it."""
+    if queue.path.exists() and not queue.is_intact():
+        stamp = int(time.time())
+        for suffix in ("", "-wal", "-shm"):
+            path = queue.path.with_name(queue.path.name + suffix)
+            if path.exists():
+                shutil.move(path, path.with_name(f"{path.name}.broken-{stamp}"))

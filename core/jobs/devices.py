@@ -1,0 +1,37 @@
+"""Which GPUs this machine has, asked without importing torch."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+import time
+
+ASK_EVERY_S = 5.0
+
+
+def gpus_by_free_memory() -> list[int]:
+    """Numbers of the NVIDIA GPUs, the one with most free memory first; none where there is no driver."""
+    return list(_asked(int(time.monotonic() / ASK_EVERY_S)))
+
+
+@functools.lru_cache(maxsize=1)
+def _asked(_: int) -> tuple[int, ...]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    command = [program, "--query-gpu=index,memory.free", "--format=csv,noheader,nounits"]
+    try:
+        text = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return by_free_memory(text)
+
+
+def by_free_memory(text: str) -> tuple[int, ...]:
+    """ "0, 1000\\n1, 7000" -> (1, 0); lines that are not two numbers are left out."""
+    rows = [line.split(",") for line in text.splitlines()]
+    pairs = [
+        (int(row[0]), int(row[1])) for row in rows if len(row) == 2 and all(cell.strip().isdigit() for cell in row)
+    ]
+    return tuple(index for index, _ in sorted(pairs, key=lambda pair: (-pair[1], pair[0])))

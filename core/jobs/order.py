@@ -1,0 +1,151 @@
+"""Who is next, and where: fair turns between owners, slots per device, limits per owner. Pure functions."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+TRAININGS = "CROSSMODAL_TRAININGS"  # trainings at once on one device
+WORKERS = "CROSSMODAL_WORKERS"  # other jobs at once
+MAX_WAITING = "CROSSMODAL_MAX_WAITING"  # trainings that a guest may have waiting
+USUAL_S = {"train": 300.0, "demo": 60.0, "prepare": 60.0, "ingest": 30.0}  # before any has been seen to end
+DEFAULT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One job in the queue.
+
+    Attributes:
+        key: The job's folder, relative to the folder of all workspaces.
+        owner: The workspace it belongs to; "" is the machine's own.
+        device: What was asked for: auto, cpu or cuda.
+        slot: Where it runs, such as cpu:0 or cuda:1.
+        attempt: Counts the starts; a worker of an earlier attempt may not write results any more.
+        deaths: How often a worker died of it.
+        beat: When the worker last gave a sign, on the clock that stands still while the machine sleeps.
+    """
+
+    seq: int
+    key: str
+    kind: str
+    owner: str = ""
+    device: str = "auto"
+    state: str = "queued"
+    slot: str = ""
+    attempt: int = 0
+    deaths: int = 0
+    created: float = 0
+    started: float = 0
+    ended: float = 0
+    pid: int = 0
+    pid_start: int = 0
+    beat: float = 0
+
+    @property
+    def is_training(self) -> bool:
+        return self.kind == "train"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much may go on at once."""
+
+    trainings: int = 1
+    workers: int = 2
+    guest_running: int = 1
+    guest_waiting: int = 3
+
+    @staticmethod
+    def of_environment() -> Limits:
+        usual = Limits()
+        return Limits(
+            trainings=_number(TRAININGS, usual.trainings),
+            workers=_number(WORKERS, usual.workers),
+            guest_waiting=_number(MAX_WAITING, usual.guest_waiting),
+        )
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, "")
+    return max(1, int(text)) if text.isdigit() else default
+
+
+def fair_order(waiting: Sequence[Entry], served: Sequence[Entry]) -> list[Entry]:
+    """The order of starts: owners take turns, each in the order of asking.
+
+    served: what runs or ran; whoever runs less comes first, then who was served longest ago.
+    """
+    turns = Counter(entry.owner for entry in served if entry.state == "running")
+    last: dict[str, float] = {}
+    for entry in served:
+        last[entry.owner] = max(last.get(entry.owner, 0.0), entry.started)
+    left, order = sorted(waiting, key=lambda entry: entry.seq), []
+    while left:
+        chosen = min(left, key=lambda entry: (turns[entry.owner], last.get(entry.owner, 0.0), entry.seq))
+        left.remove(chosen)
+        order.append(chosen)
+        turns[chosen.owner] += 1
+    return order
+
+
+def free_slot(entry: Entry, running: Iterable[Entry], gpus: Sequence[int], limits: Limits) -> str:
+    """Where the job may start now; "" where it has to wait.
+
+    gpus: numbers of the GPUs, the one with most free memory first.
+    """
+    running = list(running)
+    taken = {other.slot for other in running}
+    same = [other for other in running if other.is_training == entry.is_training and other.owner == entry.owner]
+    if entry.owner and entry.is_training and len(same) >= limits.guest_running:
+        return ""
+    return next((slot for slot in _slots(entry, gpus, limits) if slot not in taken), "")
+
+
+def _slots(entry: Entry, gpus: Sequence[int], limits: Limits) -> list[str]:
+    if not entry.is_training:
+        return [f"work:{n}" for n in range(limits.workers)]
+    places = [f"cuda:{number}" for number in gpus] if entry.device != "cpu" and gpus else ["cpu"]
+    return [place if n == 0 else f"{place}/{n}" for n in range(limits.trainings) for place in places]
+
+
+def is_over_limit(owner: str, waiting: Sequence[Entry], limits: Limits) -> bool:
+    """Whether a guest has as many trainings waiting as one may; the machine's own workspace has no limit."""
+    mine = [entry for entry in waiting if entry.owner == owner and entry.is_training]
+    return bool(owner) and len(mine) >= limits.guest_waiting
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a waiting job stands: 1 is the next; the wait is an estimate in seconds."""
+
+    position: int
+    wait_s: float
+
+
+def place_of(entry: Entry, entries: Sequence[Entry], left_s: Mapping[str, float], limits: Limits) -> Place:
+    """The position among those who wait for the same slots, and about how long that takes.
+
+    entries: all that wait, run and lately ended; left_s: key of a running job -> seconds left, where known.
+    """
+    pool = [other for other in entries if other.is_training == entry.is_training]
+    running = [other for other in pool if other.state == "running"]
+    served = [other for other in pool if other.state not in ("queued", "paused")]
+    order = fair_order([other for other in pool if other.state == "queued"], served)
+    position = 1 + next((n for n, other in enumerate(order) if other.key == entry.key), len(order))
+    usual = usual_seconds(entry.kind, pool)
+    lanes = sorted(left_s.get(other.key, usual) for other in running)
+    lanes += [0.0] * max(0, (limits.trainings if entry.is_training else limits.workers) - len(lanes))
+    for _ in range(position - 1):
+        lanes.sort()
+        lanes[0] += usual
+    return Place(position, min(lanes, default=0.0))
+
+
+def usual_seconds(kind: str, entries: Sequence[Entry]) -> float:
+    """What the last ones of this kind took."""
+    took = [entry.ended - entry.started for entry in entries if entry.kind == kind and entry.state == "finished"]
+    return statistics.median(took[-20:]) if took else USUAL_S.get(kind, DEFAULT_S)
