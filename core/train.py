@@ -7,7 +7,6 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,15 +23,15 @@ from core.models import MODELS
 from core.models.base import Batch, Model
 from core.models.terms import with_terms
 from core.previews import write_preview
-from core.progress import Progress, silent
+from core.progress import Cancelled, Progress, silent
+from core.resume import Resume, start_history
 from core.runs import Run
+from core.schedule import Clock, learning_rate
 from core.transfer import start_from, trainable_parts
 from core.workspace import atomic_write
 
 LOG_EVERY = 10  # steps
 MAX_VAL_ROWS = 64
-WARM_UP = 0.05  # of the training, to the peak learning rate
-TRUST_STEPS = 0.25  # of the time limit, before the pace is believed to be too slow
 
 
 def make_config(  # noqa: PLR0913
@@ -109,6 +108,7 @@ def train(run: Run, dataset: Dataset, device: torch.device, progress: Progress =
 def _fit_once(run: Run, dataset: Dataset, model: Model, split: Split, progress: Progress) -> Model:
     """For models without parts: one pass over all training slices."""
     started = time.monotonic()
+    start_history(run)
     device = next(model.buffers()).device
 
     def batches() -> Iterator[Batch]:
@@ -126,30 +126,6 @@ def _fit_once(run: Run, dataset: Dataset, model: Model, split: Split, progress: 
     write_preview(run, dataset, model, split, 1)
     progress(len(split.train), len(split.train), "Fitted")
     return model
-
-
-@dataclass
-class Clock:
-    """How far a training is, in steps or in time, whichever ends it."""
-
-    total_steps: int
-    limit_s: float
-    step: int = 0
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.started
-
-    @property
-    def fraction(self) -> float:
-        """0 to 1; time counts only where it is clear that it runs out before the steps do."""
-        spent = self.seconds / self.limit_s
-        return max(self.step / self.total_steps, spent if spent > TRUST_STEPS else 0.0)
-
-    @property
-    def is_over(self) -> bool:
-        return self.step >= self.total_steps or self.seconds >= self.limit_s
 
 
 class Training:
@@ -175,22 +151,35 @@ class Training:
         steps = self.settings.epochs * math.ceil(len(self.slices) / self.settings.batch_size)
         self.clock = Clock(steps, self.settings.max_minutes * 60)
         self.logged: list[dict[str, float]] = []
+        self.resume = Resume(self)
 
     def run_all(self) -> Model:
-        """Train to the end, then keep the averaged weights."""
+        """Train to the end, from where an earlier start of the run came to; then keep the averaged weights."""
+        self.resume.begin()
         try:
-            for epoch in range(1, self.settings.epochs + 1):
-                self._epoch(epoch)
-                if self.clock.is_over:
-                    break
+            self._epochs()
+        except Cancelled:
+            self.resume.save()
+            raise
+        except UserError as error:
+            if error.code != "DIVERGED" or not self.resume.go_back_slower():
+                raise
+            self._epochs()
         finally:
             save_weights(self.run, self.averaged)
-        self._log_val(epoch)
+        self._log_val(self.resume.epoch)
         write_preview(self.run, self.dataset, self.averaged, self.split, self.clock.step)
+        self.resume.end()
         return self.averaged
 
+    def _epochs(self) -> None:
+        for epoch in range(self.resume.epoch, self.settings.epochs + 1):
+            self._epoch(epoch)
+            if self.clock.is_over:
+                return
+
     def _epoch(self, epoch: int) -> None:
-        for batch in self.slices.epoch(self.settings.batch_size, self.rng):
+        for batch in self.resume.batches(epoch):
             moved = batch.to(self.device, torch.channels_last)
             lr = self._set_lr()
             self._step(augment(moved, self.rng) if self.settings.augment else moved)
@@ -243,12 +232,7 @@ class Training:
                 value.copy_(present[name])
 
     def _set_lr(self) -> float:
-        """A short linear warm-up, then half a cosine to zero; or constant."""
-        fraction = self.clock.fraction
-        rate = self.settings.lr
-        if self.settings.schedule == "cosine":
-            warm = min(1.0, (fraction + 1 / self.clock.total_steps) / WARM_UP)
-            rate *= warm * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction)))
+        rate = learning_rate(self.settings, self.clock) * self.resume.lr_factor
         for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = rate

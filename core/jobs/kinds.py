@@ -109,7 +109,6 @@ def train(job: Job, workspace: Workspace, progress: Progress) -> Any:
     run = Run(job.folder)
     device = pick_device(job.params.get("device", "auto"))
     job.update(device=str(device))
-    (run.folder / "history.jsonl").unlink(missing_ok=True)  # of an attempt that broke off
     began = time.monotonic()
     run_train(run, Dataset.open(workspace, run.config.dataset), device, progress)
     return {"seconds": round(time.monotonic() - began, 3)}

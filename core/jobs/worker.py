@@ -35,10 +35,13 @@ class JobProgress:
         self.job = job
         self.is_current = is_current
         self.began = time.monotonic()
+        self.first = -1.0  # what was done before this attempt
         self.written = 0.0
 
     def __call__(self, done: float, total: float, message: str = "") -> None:
         now = time.monotonic()
+        if self.first < 0:
+            self.first = done if done > 1 else 0.0
         if now - self.written < WRITE_EVERY_S and done < total:
             return
         if not self.is_current():
@@ -48,7 +51,8 @@ class JobProgress:
         if self.job.is_pause_requested:
             raise Paused
         self.written = now
-        eta_s = (now - self.began) * (total - done) / done if done > 0 else -1.0
+        newly = done - self.first
+        eta_s = (now - self.began) * (total - done) / newly if newly > 0 else -1.0
         self.job.update(done=done, total=total, message=message, eta_s=eta_s, heartbeat=time.time())
 
 
