@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from core.jobs.lock import is_held
-from core.jobs.order import Entry
+from core.jobs.order import Entry, Limits
 from core.jobs.queue import Queue, now_monotonic
 from core.runs import Job, Status, process_start
 from core.workspace import Workspace, read_json
 
 LOCK = "worker.lock"
-RETRIES = 1
 ARRIVAL_S = 30.0  # from the claim to the worker's lock, on a busy machine
 STOPPED_S = 45.0  # without a sign, for a process that the kernel says is stopped
 HUNG_S = 900.0  # without a sign, though the process works: one call of a library can hold all threads for minutes
@@ -73,16 +72,21 @@ def _settle(queue: Queue, job: Job, entry: Entry) -> None:
         state, changes = "cancelled", {"message": "Stopped", "code": "CANCELLED", "ended": now}
     elif job.is_pause_requested:
         state, changes = "paused", {"message": "Paused", "ended": now}
-    elif entry.deaths < RETRIES:
-        note = "The worker died once; started again from where it was."
+    elif (entry := _one_death_more(job, entry)).deaths <= Limits.of_environment().retries:
+        note = "The worker died; started again from where it was."
         state, changes = "queued", {"message": "", "note": note}
     else:
         error = "The worker ended without a word."
         state, changes = "lost", {"error": error, "code": "LOST", "ended": now}
-    deaths = entry.deaths + (state in ("queued", "lost"))
-    with queue.settling(entry, state, deaths) as is_first:
+    with queue.settling(entry, state) as is_first:
         if is_first:
             job.update(**{**changes, "state": state, "in_queue": state == "queued"})
+
+
+def _one_death_more(job: Job, entry: Entry) -> Entry:
+    """A death after which a newer checkpoint is there counts as the first: the work advances all the same."""
+    reached = max((int(path.name) for path in (job.folder / "checkpoints").glob("[0-9]*")), default=0)
+    return replace(entry, deaths=1 if reached > entry.reached else entry.deaths + 1, reached=reached)
 
 
 def _status_on_disk(job: Job) -> Status:

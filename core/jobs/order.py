@@ -11,6 +11,7 @@ from dataclasses import dataclass
 TRAININGS = "CROSSMODAL_TRAININGS"  # trainings at once on one device
 WORKERS = "CROSSMODAL_WORKERS"  # other jobs at once
 MAX_WAITING = "CROSSMODAL_MAX_WAITING"  # trainings that a guest may have waiting
+RETRIES = "CROSSMODAL_RETRIES"  # deaths in a row, none having got further, before a job is given up
 USUAL_S = {"train": 300.0, "demo": 60.0, "prepare": 60.0, "ingest": 30.0}  # before any has been seen to end
 DEFAULT_S = 20.0
 
@@ -25,7 +26,8 @@ class Entry:
         device: What was asked for: auto, cpu or cuda.
         slot: Where it runs, such as cpu:0 or cuda:1.
         attempt: Counts the starts; a worker of an earlier attempt may not write results any more.
-        deaths: How often a worker died of it.
+        deaths: How often in a row a worker died of it without having got further.
+        reached: The step of the newest checkpoint at the last death.
         beat: When the worker last gave a sign, on the clock that stands still while the machine sleeps.
     """
 
@@ -44,6 +46,7 @@ class Entry:
     pid: int = 0
     pid_start: int = 0
     beat: float = 0
+    reached: int = 0
 
     @property
     def is_training(self) -> bool:
@@ -58,6 +61,7 @@ class Limits:
     workers: int = 2
     guest_running: int = 1
     guest_waiting: int = 3
+    retries: int = 3
 
     @staticmethod
     def of_environment() -> Limits:
@@ -66,6 +70,7 @@ class Limits:
             trainings=_number(TRAININGS, usual.trainings),
             workers=_number(WORKERS, usual.workers),
             guest_waiting=_number(MAX_WAITING, usual.guest_waiting),
+            retries=_number(RETRIES, usual.retries),
         )
 
 

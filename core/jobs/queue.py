@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, owner TEXT NOT NULL,
     device TEXT NOT NULL, state TEXT NOT NULL, slot TEXT NOT NULL, attempt INTEGER NOT NULL, deaths INTEGER NOT NULL,
     created REAL NOT NULL, started REAL NOT NULL, ended REAL NOT NULL,
-    pid INTEGER NOT NULL, pid_start INTEGER NOT NULL, beat REAL NOT NULL
+    pid INTEGER NOT NULL, pid_start INTEGER NOT NULL, beat REAL NOT NULL, reached INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS by_state ON jobs (state);
 CREATE UNIQUE INDEX IF NOT EXISTS one_a_slot ON jobs (slot) WHERE state = 'running';
@@ -99,7 +99,7 @@ class Queue:
             write()
             values = {name: getattr(entry, name) for name in COLUMNS if name != "seq"}
             marks = ", ".join(f":{name}" for name in values)
-            again = "state = 'queued', slot = '', deaths = 0, pid = 0, beat = 0"
+            again = "state = 'queued', slot = '', deaths = 0, reached = 0, pid = 0, beat = 0"
             connection.execute(
                 f"INSERT INTO jobs ({', '.join(values)}) VALUES ({marks}) ON CONFLICT (key) DO UPDATE SET {again}",
                 values,
@@ -162,24 +162,27 @@ class Queue:
             _settle(connection, entry, state)
 
     @contextmanager
-    def settling(self, entry: Entry, state: str, deaths: int | None = None) -> Iterator[bool]:
-        """Bring a job into a state from outside; yields False where somebody else was first, and then does nothing."""
+    def settling(self, entry: Entry, state: str) -> Iterator[bool]:
+        """Bring a job into a state from outside; yields False where somebody else was first, and then does nothing.
+
+        entry: As it was last read; its deaths and what it reached are written too.
+        """
         with self._change() as connection:
             now = _select_one(connection, entry.key)
             is_first = now is not None and (now.state, now.attempt) == (entry.state, entry.attempt)
             yield is_first
             if is_first:
-                _settle(connection, entry, state, deaths)
+                _settle(connection, entry, state)
 
 
 def _has_tables(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'one_a_slot'").fetchone() is not None
 
 
-def _settle(connection: sqlite3.Connection, entry: Entry, state: str, deaths: int | None = None) -> None:
+def _settle(connection: sqlite3.Connection, entry: Entry, state: str) -> None:
     connection.execute(
-        "UPDATE jobs SET state = ?, ended = ?, deaths = ?, slot = '', pid = 0 WHERE seq = ?",
-        (state, time.time(), entry.deaths if deaths is None else deaths, entry.seq),
+        "UPDATE jobs SET state = ?, ended = ?, deaths = ?, reached = ?, slot = '', pid = 0 WHERE seq = ?",
+        (state, time.time(), entry.deaths, entry.reached, entry.seq),
     )
 
 

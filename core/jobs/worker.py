@@ -128,6 +128,7 @@ def execute(job: Job, workspace: Workspace, ticket: Ticket | Alone | None = None
 def _end(job: Job, ticket: Ticket | Alone, state: str, **changes: Any) -> None:
     with ticket.publishing(state):
         job.update(state=state, ended=time.time(), in_queue=False, **changes)
+    logging.getLogger("core").info("Attempt %d: %s", ticket.attempt, state)
 
 
 def heed_signals(job: Job) -> None:

@@ -83,9 +83,10 @@ def test_a_stopped_training_keeps_what_it_learnt(workspace: Workspace, dataset: 
     assert run.history()
 
 
-def test_a_killed_worker_is_tried_once_more_and_reads_as_lost_after_the_second_death(
-    workspace: Workspace, dataset: Dataset
+def test_a_killed_worker_is_started_again_and_given_up_where_that_does_not_help(
+    workspace: Workspace, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("CROSSMODAL_RETRIES", "1")
     run = long_run(workspace, dataset)
     first = run.status
     os.kill(first.pid, signal.SIGKILL)

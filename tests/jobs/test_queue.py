@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_a_stale_attempt_writes_nothing(tmp_path: Path) -> None:
     put(queue, "a")
     old = queue.claim([], LIMITS)
     assert old is not None
-    with queue.settling(old, "queued", 1) as is_first:
+    with queue.settling(replace(old, deaths=1), "queued") as is_first:
         assert is_first
     new = queue.claim([], LIMITS)
     assert new is not None and (new.attempt, new.deaths) == (2, 1)
@@ -72,9 +73,9 @@ def test_what_is_settled_by_one_is_not_settled_again_by_another(tmp_path: Path) 
     put(queue, "a")
     entry = queue.claim([], LIMITS)
     assert entry is not None
-    with queue.settling(entry, "queued", 1) as first:
+    with queue.settling(entry, "queued") as first:
         pass
-    with queue.settling(entry, "lost", 2) as second:
+    with queue.settling(entry, "lost") as second:
         pass
     assert (first, second) == (True, False)
     assert queue.entries()[0].state == "queued"
@@ -105,17 +106,31 @@ def test_a_job_waits_however_long_in_the_queue(workspace: Workspace) -> None:
     assert job.state == "queued"
 
 
-def test_a_worker_that_died_is_tried_once_more_and_then_lost(workspace: Workspace) -> None:
+def die(queue: Queue, workspace: Workspace, job: Job) -> None:
+    """The next attempt starts and its process is gone."""
+    entry = queue.claim([], LIMITS)
+    assert entry is not None
+    queue.arrive(entry.key, entry.attempt, 2**22 + 1, 5)
+    job.update(state="running", pid=2**22 + 1, pid_start=5, attempt=entry.attempt)
+    look_after(queue, workspace.base, queue.entries()[0])
+
+
+def test_a_worker_that_dies_again_and_again_is_given_up(workspace: Workspace) -> None:
     queue = Queue(workspace.base)
-    job, key = queued_job(workspace, queue)
-    for expected in ("queued", "lost"):
-        entry = queue.claim([], LIMITS)
-        assert entry is not None
-        queue.arrive(key, entry.attempt, 2**22 + 1, 5)
-        job.update(state="running", pid=2**22 + 1, pid_start=5, attempt=entry.attempt)
-        look_after(queue, workspace.base, queue.entries()[0])
+    job, _ = queued_job(workspace, queue)
+    for expected in ("queued", "queued", "queued", "lost"):
+        die(queue, workspace, job)
         assert (queue.entries()[0].state, job.state) == (expected, expected)
     assert job.status.code == "LOST"
+
+
+def test_deaths_are_forgiven_as_long_as_the_work_advances(workspace: Workspace) -> None:
+    queue = Queue(workspace.base)
+    job, _ = queued_job(workspace, queue)
+    for step in range(10, 70, 10):
+        (job.folder / "checkpoints" / f"{step:08d}").mkdir(parents=True)
+        die(queue, workspace, job)
+        assert (job.state, queue.entries()[0].deaths) == ("queued", 1)
 
 
 def test_a_worker_that_died_after_its_last_word_is_believed(workspace: Workspace) -> None:
