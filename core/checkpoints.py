@@ -6,7 +6,6 @@ checkpoints/STEP/  tensors.safetensors   state.json   sha256.json (of the other 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -25,7 +24,6 @@ from torch import Tensor
 FOLDER = "checkpoints"
 SUMS = "sha256.json"
 KEPT = 2  # the newest, and the one before it should the newest be broken
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def write_checkpoint(run_folder: Path, step: int, tensors: Mapping[str, Tensor],
     """Add a checkpoint and remove all but the newest two. The one before stays whole whatever happens meanwhile.
 
     Raises:
-        OSError: The disk is full, for one; `is_disk_full` tells.
+        OSError: The disk is full, for one; `core.disk` tells.
     """
     place = run_folder / FOLDER
     place.mkdir(parents=True, exist_ok=True)
@@ -99,11 +97,6 @@ def has_checkpoint(run_folder: Path) -> bool:
 def forget_checkpoints(run_folder: Path) -> None:
     """A training that reached its end needs none."""
     shutil.rmtree(run_folder / FOLDER, ignore_errors=True)
-
-
-def is_disk_full(error: OSError) -> bool:
-    """Whether room is what was lacking: on the disk, in a quota, or for a single file."""
-    return error.errno in FULL
 
 
 def _read(folder: Path, n_broken: int) -> Checkpoint:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from core.batches import Slices
 from core.checkpoints import Checkpoint, drop_newer, forget_checkpoints, read_checkpoint, write_checkpoint
 from core.config import TrainConfig
+from core.disk import disk_full
 from core.models.base import Batch, Model
 from core.runs import Run
 from core.schedule import Clock
@@ -26,6 +28,7 @@ from core.schedule import Clock
 EVERY_S = 30.0
 EVERY = "CROSSMODAL_CHECKPOINT_S"  # seconds between checkpoints; 0: after each step
 SHARE = 0.02  # of the time at most for writing them
+COPIES = 14  # of the weights: three checkpoints of four each (weights, average, two moments), the result twice
 SLOWER = 0.1  # of the learning rate, for the one new try after a loss that was not finite
 
 
@@ -52,12 +55,14 @@ class Resume:
         self.epoch, self.epoch_step = 1, 0
         self.epoch_rng = learner.rng.bit_generator.state
         self.lr_factor = 1.0
+        self.n_pieces = 1
         self.saved = time.monotonic()
         self.pause_s = _every_s()
 
     def begin(self) -> None:
         """Go on from the newest whole checkpoint; without one, start anew and write the first."""
         found = read_checkpoint(self.learner.run.folder)
+        _check_room(self.learner)
         if found is None:
             start_history(self.learner.run)
             self.save()
@@ -81,6 +86,12 @@ class Resume:
             yield batch
             if time.monotonic() - self.saved > self.pause_s:
                 self.save()
+
+    def take_pieces(self, n_pieces: int) -> None:
+        """From now on batches are taken in so many pieces, for want of memory."""
+        if n_pieces != self.n_pieces:
+            self.n_pieces = n_pieces
+            self._note(f"The device's memory was too small: each batch is taken in {n_pieces} pieces.")
 
     def save(self) -> None:
         """Write a checkpoint of this very moment, between two steps."""
@@ -116,6 +127,7 @@ class Resume:
             "epoch_rng": self.epoch_rng,
             "rng": learner.rng.bit_generator.state,
             "lr_factor": self.lr_factor,
+            "n_pieces": self.n_pieces,
             "usual_norm": learner.usual_norm,
             "logged": learner.logged,
             "history_bytes": _size(learner.run),
@@ -129,7 +141,7 @@ class Resume:
         learner.clock.go_back(found.step, state["seconds"])
         self.epoch, self.epoch_step, self.epoch_rng = state["epoch"], state["epoch_step"], state["epoch_rng"]
         learner.rng.bit_generator.state = state["rng"]
-        self.lr_factor = state["lr_factor"]
+        self.lr_factor, self.n_pieces = state["lr_factor"], state["n_pieces"]
         learner.usual_norm.update(state["usual_norm"])
         learner.logged[:] = state["logged"]
         start_history(learner.run, state["history_bytes"])
@@ -139,6 +151,15 @@ class Resume:
     def _note(self, sentence: str) -> None:
         logging.getLogger("core").warning(sentence)
         self.learner.run.update(note=sentence)
+
+
+def _check_room(learner: Learner) -> None:
+    """A training does not begin where the disk could not hold what it writes."""
+    n_bytes = sum(value.numel() * value.element_size() for value in learner.model.state_dict().values())
+    needed = COPIES * n_bytes
+    free = shutil.disk_usage(learner.run.folder).free
+    if free < needed:
+        raise disk_full(f"{needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free.")
 
 
 def _every_s() -> float:

@@ -19,6 +19,7 @@ from core.batches import Slices, case_batches, informative_rows, make_batch, mod
 from core.config import RunConfig, TrainConfig, build
 from core.dataset import Dataset, Split
 from core.errors import InvalidConfigError, UserError
+from core.memory import backward
 from core.models import MODELS
 from core.models.base import Batch, Model
 from core.models.terms import with_terms
@@ -89,7 +90,8 @@ def train(run: Run, dataset: Dataset, device: torch.device, progress: Progress =
 
     Raises:
         InvalidConfigError: The dataset is not the one that the run was made for.
-        UserError: The loss left the finite numbers; the last finite weights are kept (code DIVERGED).
+        UserError: The loss left the finite numbers twice; the last finite weights are kept (code DIVERGED). Or there
+            is too little memory (OUT-OF-MEMORY) or room on the disk (DISK-FULL).
         Cancelled: `progress` raised it; what was learnt so far is kept.
     """
     config = run.config
@@ -157,20 +159,25 @@ class Training:
         """Train to the end, from where an earlier start of the run came to; then keep the averaged weights."""
         self.resume.begin()
         try:
-            self._epochs()
+            self._learn()
         except Cancelled:
             self.resume.save()
             raise
-        except UserError as error:
-            if error.code != "DIVERGED" or not self.resume.go_back_slower():
-                raise
-            self._epochs()
         finally:
             save_weights(self.run, self.averaged)
         self._log_val(self.resume.epoch)
         write_preview(self.run, self.dataset, self.averaged, self.split, self.clock.step)
         self.resume.end()
         return self.averaged
+
+    def _learn(self) -> None:
+        """All epochs; where the loss leaves the finite numbers, once more from before that with smaller steps."""
+        try:
+            self._epochs()
+        except UserError as error:
+            if error.code != "DIVERGED" or not self.resume.go_back_slower():
+                raise
+            self._epochs()
 
     def _epochs(self) -> None:
         for epoch in range(self.resume.epoch, self.settings.epochs + 1):
@@ -197,15 +204,21 @@ class Training:
             for other, parameters in parts.items():
                 for parameter in parameters:
                     parameter.requires_grad_(other == name)
-            losses = with_terms(self.model.loss(batch, name, self.clock.step), self.model, batch, self.settings)
-            optimiser.zero_grad(set_to_none=True)
-            losses["total"].backward()  # type: ignore[no-untyped-call]
+            losses = self._backward(batch, name)
             self._check_and_clip(name, losses["total"], parts[name])
             optimiser.step()
             prefix = "" if len(parts) == 1 else f"{name}_"
             values |= {prefix + key: float(value.detach()) for key, value in losses.items()}
         self._follow()
         self.logged.append(values)
+
+    def _backward(self, batch: Batch, part: str) -> dict[str, Tensor]:
+        def loss_of(rows: Batch) -> dict[str, Tensor]:
+            return with_terms(self.model.loss(rows, part, self.clock.step), self.model, rows, self.settings)
+
+        losses, n_pieces = backward(batch, loss_of, self.optimisers[part].zero_grad, self.resume.n_pieces)
+        self.resume.take_pieces(n_pieces)
+        return losses
 
     def _check_and_clip(self, part: str, loss: Tensor, parameters: list[nn.Parameter]) -> None:
         """Stop before a step that is not finite; shorten one that is far longer than usual."""

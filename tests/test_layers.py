@@ -17,7 +17,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"jobs", "showcase"},
     {"embed"},
     {"search", "train", "evaluate", "latent", "uncertainty", "explain", "export"},
-    {"compare", "protocol", "transfer", "resume"},
+    {"compare", "protocol", "transfer", "resume", "memory"},
     {"synthesis", "previews"},
     {"runs"},
     {"stage_files"},
@@ -32,7 +32,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"readers", "register", "alignment", "models", "metrics", "render", "phantom", "statistics"},
     {"deidentify", "unpack", "uploads"},
     {"itk"},
-    {"types", "config", "workspace", "progress"},
+    {"types", "config", "workspace", "progress", "disk"},
     {"errors"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

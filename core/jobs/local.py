@@ -6,14 +6,17 @@ Anybody's `tick` starts what can start and looks after what died; the keeper tic
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from core.disk import disk_full
 from core.errors import RefusedError
 from core.jobs.care import look_after
 from core.jobs.devices import gpus_by_free_memory
@@ -54,7 +57,10 @@ class LocalBackend:
 
         created = job.status.created or now
         write = _writer(job, state="queued", created=created, in_queue=True, message="", error="", code="", ended=0.0)
-        Queue(workspace.base).add(entry, write, check)
+        try:
+            Queue(workspace.base).add(entry, write, check)
+        except sqlite3.OperationalError as error:
+            raise disk_full() from error
         self.tick(workspace)
         self._ensure_keeper(workspace.base)
 
@@ -71,8 +77,15 @@ class LocalBackend:
 
     def adopt(self, workspace: Workspace) -> None:
         """What a page does that finds jobs under way: look after them, and see that somebody goes on doing so."""
-        self.tick(workspace)
+        self._tick_if_possible(workspace)
         self._ensure_keeper(workspace.base)
+
+    def _tick_if_possible(self, workspace: Workspace) -> None:
+        """A full disk or a broken queue is no reason for a page to fail: the keeper mends what can be mended."""
+        try:
+            self.tick(workspace)
+        except (OSError, sqlite3.DatabaseError) as error:
+            logging.getLogger("core").warning("The queue could not be looked after: %s", type(error).__name__)
 
     def cancel(self, job: Job) -> None:
         """Ask the worker to stop: it keeps what was learnt. `enforce` ends one that does not answer."""
@@ -100,7 +113,7 @@ class LocalBackend:
 
     def enforce(self, job: Job) -> None:
         """Look after the queue; kill the process group of a job that was asked to stop too long ago."""
-        self.tick(workspace_of(job))
+        self._tick_if_possible(workspace_of(job))
         status = job.status
         flag = job.folder / "cancel"
         if status.state != "running" or not flag.exists() or time.time() - flag.stat().st_mtime < STOP_PATIENCE_S:

@@ -15,6 +15,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from core.disk import CODE as DISK_FULL
+from core.disk import disk_full, is_disk_full, reserve
 from core.errors import UserError
 from core.jobs.care import LOCK
 from core.jobs.kinds import KINDS
@@ -99,12 +101,10 @@ def execute(job: Job, workspace: Workspace, ticket: Ticket | Alone | None = None
         Superseded: Another attempt at this job counts now; nothing was recorded.
     """
     ticket = ticket or Alone()
-    now = time.time()
-    pid = os.getpid()
-    start = process_start(pid)
-    job.update(state="running", started=now, heartbeat=now, pid=pid, pid_start=start, attempt=ticket.attempt)
+    _begin(job, ticket)
     try:
-        result = KINDS[job.kind](job, workspace, JobProgress(job, ticket.is_current))
+        with reserve(job.folder):
+            result = _work(job, workspace, ticket)
     except Superseded:
         raise
     except Paused:
@@ -114,7 +114,8 @@ def execute(job: Job, workspace: Workspace, ticket: Ticket | Alone | None = None
         _end(job, ticket, "cancelled", message="Stopped; what was learnt is kept", code="CANCELLED")
         raise
     except UserError as error:
-        _end(job, ticket, "failed", error=str(error), code=error.code)
+        rests = error.code == DISK_FULL and job.kind == "train"
+        _end(job, ticket, "paused" if rests else "failed", error=str(error), code=error.code, message=str(error))
         raise
     except BaseException:
         logging.getLogger("core").exception("The job failed")
@@ -123,6 +124,27 @@ def execute(job: Job, workspace: Workspace, ticket: Ticket | Alone | None = None
         raise
     _end(job, ticket, "finished", message="Finished", eta_s=0.0)
     return result
+
+
+def _begin(job: Job, ticket: Ticket | Alone) -> None:
+    now = time.time()
+    pid = os.getpid()
+    start = process_start(pid)
+    try:
+        job.update(state="running", started=now, heartbeat=now, pid=pid, pid_start=start, attempt=ticket.attempt)
+    except OSError as error:  # nothing can be recorded either: the keeper starts the job again when there is room
+        if is_disk_full(error):
+            raise disk_full() from error
+        raise
+
+
+def _work(job: Job, workspace: Workspace, ticket: Ticket | Alone) -> Any:
+    try:
+        return KINDS[job.kind](job, workspace, JobProgress(job, ticket.is_current))
+    except OSError as error:
+        if is_disk_full(error):
+            raise disk_full() from error
+        raise
 
 
 def _end(job: Job, ticket: Ticket | Alone, state: str, **changes: Any) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.checkpoints import FOLDER, forget_checkpoints, has_checkpoint, is_disk_full, read_checkpoint, write_checkpoint
+from core.checkpoints import FOLDER, forget_checkpoints, has_checkpoint, read_checkpoint, write_checkpoint
+from core.disk import is_disk_full
 from tests.conftest import REPOSITORY
 
 TENSORS = {"a": torch.arange(24.0).reshape(2, 3, 4), "rng": torch.tensor([7, 255], dtype=torch.uint8)}
