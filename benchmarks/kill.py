@@ -35,7 +35,7 @@ from core.workspace import Workspace
 KILLS = "CROSSMODAL_KILLS"
 N_KILLS = 50
 WAITING = 2  # runs that the app keeps waiting
-PAUSE_S = (0.1, 3.5)  # between kills: from a worker's start-up to its end
+PAUSE_S = (0.1, 6.0)  # between kills: from a worker's start-up to its end
 STUCK_S = 60.0
 SETTLE_S = 300.0
 SETTINGS = {"epochs": 60, "batch_size": 4, "preview_every": 40, "max_minutes": 60}

@@ -61,7 +61,7 @@ class Limits:
     workers: int = 2
     guest_running: int = 1
     guest_waiting: int = 3
-    retries: int = 3
+    retries: int = 6
 
     @staticmethod
     def of_environment() -> Limits:
@@ -95,6 +95,11 @@ def fair_order(waiting: Sequence[Entry], served: Sequence[Entry]) -> list[Entry]
         order.append(chosen)
         turns[chosen.owner] += 1
     return order
+
+
+def is_ripe(entry: Entry, now: float) -> bool:
+    """Whether a job may start: at once after two deaths, after 1, 2, 4, ... seconds from the third on."""
+    return entry.deaths < 3 or now >= entry.ended + 2.0 ** (entry.deaths - 3)
 
 
 def free_slot(entry: Entry, running: Iterable[Entry], gpus: Sequence[int], limits: Limits) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
-from core.jobs.order import Entry, Limits, fair_order, free_slot
+from core.jobs.order import Entry, Limits, fair_order, free_slot, is_ripe
 
 FILE = "queue.sqlite"
 COLUMNS = tuple(field.name for field in fields(Entry))
@@ -117,14 +117,15 @@ class Queue:
         with self._change() as connection:
             entries = _select(connection)
             running = [entry for entry in entries if entry.state == "running"]
-            waiting = [entry for entry in entries if entry.state == "queued"]
+            now = time.time()
+            waiting = [entry for entry in entries if entry.state == "queued" and is_ripe(entry, now)]
             served = [entry for entry in entries if entry.state not in ("queued", "paused")]
             for entry in fair_order(waiting, served):
                 if slot := free_slot(entry, running, gpus, limits):
                     connection.execute(
                         "UPDATE jobs SET state = 'running', slot = ?, attempt = attempt + 1, started = ?, pid = 0,"
                         " beat = ? WHERE seq = ?",
-                        (slot, time.time(), now_monotonic(), entry.seq),
+                        (slot, now, now_monotonic(), entry.seq),
                     )
                     return _select_one(connection, entry.key)
         return None

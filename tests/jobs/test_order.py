@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.jobs.devices import by_free_memory
-from core.jobs.order import Entry, Limits, fair_order, free_slot, is_over_limit, place_of, usual_seconds
+from core.jobs.order import Entry, Limits, fair_order, free_slot, is_over_limit, is_ripe, place_of, usual_seconds
 
 LIMITS = Limits()
 
@@ -63,6 +63,11 @@ def test_the_wait_is_what_runs_plus_what_is_before() -> None:
     assert (place.position, place.wait_s) == (2, 25 + 70)
     assert place_of(entries[3], entries, {"runs/3": 25.0}, LIMITS).wait_s == 25
     assert place_of(entries[5], entries, {}, LIMITS).wait_s == 0
+
+
+def test_what_died_often_waits_a_little_longer_each_time() -> None:
+    waits = [next(s for s in range(100) if is_ripe(entry(1, deaths=n, ended=50.0), 50.0 + s)) for n in range(7)]
+    assert waits == [0, 0, 0, 1, 2, 4, 8]
 
 
 def test_before_anything_ended_the_usual_time_is_a_guess() -> None:
