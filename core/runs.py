@@ -201,6 +201,12 @@ class Run(Job):
         return self.weights_path.exists()
 
     @property
+    def can_resume(self) -> bool:
+        """Whether it rests or broke off, and there is a checkpoint to go on from."""
+        is_resting = self.state in ("paused", "cancelled", "lost", "failed")
+        return is_resting and any((self.folder / "checkpoints").glob("[0-9]*"))
+
+    @property
     def embedding_path(self) -> Path:
         return self.folder / "embedding.npz"
 

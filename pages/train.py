@@ -43,7 +43,7 @@ def new_run() -> None:
         )
         st.caption(f"{words} Runs on when you close this tab.")
         if is_training():
-            st.caption(":material/info: Another training is running; both will be slower.")
+            st.caption(":material/info: Another training is running; this one waits for its turn.")
         if split is not None:
             split_table(split)
         if pressed:

@@ -12,7 +12,7 @@ from core.jobs import BACKENDS
 from core.runs import ENDED, Job, Run, list_jobs, list_runs
 from ui.confirm import confirm_button
 from ui.errors import guard
-from ui.jobs_banner import duration_words, start_job
+from ui.jobs_banner import duration_words, resume_button, start_job, waiting_words
 from ui.run_history import curves, history_of, steps_per_second
 from ui.run_pictures import run_pictures
 from ui.settings_form import spoken
@@ -86,15 +86,31 @@ def _watch(run_id: str, was_active: bool) -> None:
 def _headline(run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"**{run.title}**", width="content")
-        colours = {"finished": "green", "failed": "red", "lost": "red", "cancelled": "orange"}
+        colours = {"finished": "green", "failed": "red", "lost": "red", "cancelled": "orange", "paused": "gray"}
         st.badge(STATES[run.state], color=colours.get(run.state, "blue"))
         if _is_simulated(run):
             simulated_badge()
         st.space("stretch")
         if run.state not in ENDED:
+            _rest_button(run)
             _stop_button(run)
         else:
+            if run.can_resume:
+                resume_button(run, f"resume-{run.id}")
             _next_buttons(run)
+
+
+def _rest_button(run: Run) -> None:
+    """Pause, or go on."""
+    if run.state == "paused":
+        resume_button(run, f"resume-{run.id}")
+        return
+    asked = run.is_pause_requested or run.is_cancel_requested
+    tip = "Lets it rest and frees its place. It goes on later exactly where it was."
+    words = "Pausing" if run.is_pause_requested else "Pause"
+    if st.button(words, icon=":material/pause:", key=f"pause-{run.id}", disabled=asked, help=tip):
+        BACKENDS["local"].pause(run)
+        st.rerun()
 
 
 def _stop_button(run: Run) -> None:
@@ -167,9 +183,16 @@ def delete_run(run: Run) -> None:
 def _progress(run: Run, lines: list[dict[str, Any]]) -> None:
     """Bar and pace while it runs; afterwards how it ended."""
     status = run.status
+    if status.note:
+        st.caption(f":material/info: {status.note}")
     if status.state in ("failed", "lost"):
         st.error(f"{status.error}  \n:small[:gray[Code {status.code}]]", icon=":material/error:")
         return
+    if status.state == "queued":
+        st.info(f"{waiting_words(run).capitalize()}.", icon=":material/hourglass:")
+        return
+    if status.state == "paused" and status.code:
+        st.warning(f"{status.error}  \n:small[:gray[Code {status.code}]]", icon=":material/warning:")
     pace = steps_per_second(lines)
     parts = [f"on {status.device}"] if status.device else []
     if status.state in ENDED:
@@ -178,8 +201,10 @@ def _progress(run: Run, lines: list[dict[str, Any]]) -> None:
     else:
         share = [f"{100 * status.done / status.total:.0f} %"] if status.total else []
         parts = [status.message or "Starting", *share, *_n_steps(lines), *parts]
-        parts += [f"{pace:.1f} steps/s"] if pace else []
-        parts += [f"about {duration_words(status.eta_s)} left"] if status.eta_s > 0 else []
+        parts += [f"{pace:.1f} steps/s"] if pace and status.state == "running" else []
+        parts += (
+            [f"about {duration_words(status.eta_s)} left"] if status.state == "running" and status.eta_s > 0 else []
+        )
         st.progress(min(1.0, status.done / status.total) if status.total else 0.0)
     parts += ["evaluated"] if run.result else []
     parts += ["embedded"] if run.embedding_path.exists() else []
@@ -230,5 +255,5 @@ def _is_simulated(run: Run) -> bool:
 
 
 def is_training() -> bool:
-    """Whether any training is under way."""
-    return any(run.state not in ENDED for run in list_runs(workspace()))
+    """Whether any training waits or runs."""
+    return any(run.state in ("queued", "running") for run in list_runs(workspace()))

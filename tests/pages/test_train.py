@@ -13,6 +13,7 @@ import pytest
 
 from core.dataset import Dataset
 from core.jobs import BACKENDS
+from core.models import MODELS
 from core.prepare import prepare
 from core.recipes import make_recipe
 from core.runs import Job, Run, list_jobs, list_runs, process_start
@@ -62,7 +63,7 @@ def test_every_model_can_be_chosen_and_its_form_draws(dataset):
     page = opened()
     assert not page.exception and not page.error
     models = page.radio(key="train-model")
-    assert len(models.options) == 8
+    assert len(models.options) == len(MODELS)
     assert all("baseline" in option for option in models.options[-3:])
     for model in ("ae", "dense_ae", "unet", "vae", "constant"):
         page.radio(key="train-model").set_value(model).run()

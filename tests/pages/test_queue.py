@@ -1,0 +1,93 @@
+"""Train and the banner with a queue: who waits and how long, pause and resume, what happened on the way."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from core.dataset import Dataset
+from core.jobs import BACKENDS
+from core.jobs.queue import Queue
+from core.runs import Run, process_start
+from core.train import make_config
+from core.workspace import Workspace
+from tests.pages.driving import open_page, words
+from ui.jobs_banner import job_words
+
+PAGE = str(Path(__file__).resolve().parents[2] / "pages" / "train.py")
+opened = partial(open_page, PAGE)
+
+
+def new_run(workspace: Workspace, dataset: Dataset) -> Run:
+    return Run.new(workspace, make_config(dataset, "ae", {}, {"epochs": 5000, "max_minutes": 60}), "cpu")
+
+
+@pytest.fixture
+def waiting(workspace: Workspace, dataset: Dataset) -> Run:
+    """The second of two that wait behind one that runs, as the queue has it (in this very process: nothing starts)."""
+    backend = BACKENDS["local"]
+    first, second, third = (new_run(workspace, dataset) for _ in range(3))
+    queue = Queue(workspace.base)
+    pid, start = os.getpid(), process_start(os.getpid())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(backend), "_launch", lambda self, base, entry: queue.arrive(entry.key, 1, pid, start))
+        patch.setattr(type(backend), "_ensure_keeper", lambda self, base: None)
+        for run in (first, second, third):
+            backend.start(run)
+        first.update(state="running", pid=pid, pid_start=start, done=10, total=100, eta_s=120.0, attempt=1)
+        yield third
+
+
+def test_a_waiting_training_says_its_place_and_about_when_it_starts(waiting: Run) -> None:
+    said = words(opened(run=waiting.id))
+    assert "Waiting, number 2 in the queue, starts in about 7 min." in said  # 2 min left, and one of 5 min before it
+    assert job_words(waiting) == "waiting, number 2 in the queue, starts in about 7 min"
+
+
+def test_a_waiting_training_can_be_paused_and_resumed(waiting: Run, workspace: Workspace) -> None:
+    page = opened(run=waiting.id)
+    page.button(key=f"pause-{waiting.id}").click().run()
+    assert not page.exception
+    assert waiting.state == "paused" and "Paused" in words(page)
+    page.button(key=f"resume-{waiting.id}").click().run()
+    assert not page.exception
+    assert waiting.state == "queued" and "number 2 in the queue" in words(page)
+    assert not waiting.is_pause_requested
+
+
+def test_pausing_a_running_training_asks_its_worker(waiting: Run, workspace: Workspace) -> None:
+    running = next(
+        Run(path.parent) for path in workspace.runs.glob("*/state.json") if Run(path.parent).state == "running"
+    )
+    page = opened(run=running.id)
+    page.button(key=f"pause-{running.id}").click().run()
+    assert running.is_pause_requested
+    assert page.button(key=f"pause-{running.id}").label == "Pausing"
+    assert page.button(key=f"pause-{running.id}").disabled
+
+
+@pytest.mark.parametrize(("state", "offered"), [("cancelled", True), ("lost", True), ("finished", False)])
+def test_a_run_that_broke_off_can_go_on(state: str, offered: bool, workspace: Workspace, dataset: Dataset) -> None:
+    run = new_run(workspace, dataset)
+    (run.folder / "checkpoints" / "00000007").mkdir(parents=True)
+    run.update(state=state, error="The worker ended without a word.", code="LOST", note="Started again.")
+    page = opened(run=run.id)
+    assert any(button.key == f"resume-{run.id}" for button in page.button) == offered
+    assert "Started again." in words(page)
+
+
+def test_without_a_checkpoint_nothing_is_offered(workspace: Workspace, dataset: Dataset) -> None:
+    run = new_run(workspace, dataset)
+    run.update(state="cancelled")
+    assert not any(button.key == f"resume-{run.id}" for button in opened(run=run.id).button)
+
+
+def test_a_training_that_rests_for_want_of_room_says_so(workspace: Workspace, dataset: Dataset) -> None:
+    run = new_run(workspace, dataset)
+    run.update(state="paused", error="The disk is full. Make room, then go on.", code="DISK-FULL")
+    page = opened(run=run.id)
+    assert "The disk is full" in page.warning[0].value
+    page.button(key=f"resume-{run.id}")
