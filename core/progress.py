@@ -13,6 +13,10 @@ class Paused(Cancelled):
     """Raised in its place when the work should rest and go on later."""
 
 
+class Interrupted(Cancelled):
+    """Raised in its place when the machine needs the process to end: the work goes on at the next start."""
+
+
 class Progress(Protocol):
     """Called between units of work; raises `Cancelled` when the work should end."""
 

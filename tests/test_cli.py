@@ -109,6 +109,8 @@ def test_a_detached_run_can_be_watched_and_stopped(prepared: Path) -> None:
     end = time.monotonic() + 60
     while not (folder / "history.jsonl").exists() and time.monotonic() < end:
         time.sleep(0.1)
+    assert call("pause", run, workspace=prepared)["state"] == "paused"
+    assert call("resume", run, workspace=prepared)["state"] in ("queued", "running")
     assert call("cancel", run, workspace=prepared)["state"] == "cancelled"
     assert (folder / "weights.safetensors").exists()
 

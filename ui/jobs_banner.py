@@ -37,14 +37,18 @@ def jobs_banner() -> None:
     if jobs:
         _backend().adopt(workspace())  # also what an app that is gone had started
         with st.container(key="cs-jobs"):
-            st.fragment(_rows, run_every=POLL)([job.id for job in jobs])
+            st.fragment(_rows, run_every=POLL)(_states(jobs))
 
 
-def _rows(drawn: list[str]) -> None:
+def _states(jobs: list[Job]) -> list[tuple[str, str]]:
+    return [(job.id, job.state) for job in jobs]
+
+
+def _rows(drawn: list[tuple[str, str]]) -> None:
     jobs = active_jobs(workspace())
-    if [job.id for job in jobs] != drawn:
+    if _states(jobs) != drawn:
         st.empty()  # lets a click on another page that came meanwhile go first: a rerun would overwrite its page
-        st.rerun()  # the whole page, so that it shows what has just been made
+        st.rerun()  # the whole page, so that it shows what has just been made or begun
     for job in jobs[:MAX_ROWS]:
         _backend().enforce(job)
         job_row(job)

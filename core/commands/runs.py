@@ -1,4 +1,4 @@
-"""Verbs about models and runs: models, train, evaluate, embed, runs, synthesise, cancel."""
+"""Verbs about models and runs: models, train, evaluate, embed, runs, synthesise, cancel, pause, resume."""
 
 from __future__ import annotations
 
@@ -166,4 +166,35 @@ def cancel(
     job = Run.open(workspace_of(workspace), run)
     BACKENDS["local"].cancel(job)
     BACKENDS["local"].wait(job, timeout_s=30)
+    return {"run": run, "state": job.state}
+
+
+@verbs.command()
+def pause(
+    run: Annotated[str, typer.Argument(help="Id of the run")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Let a run rest; `resume` goes on exactly where it was."""
+    from core.jobs import BACKENDS
+    from core.runs import Run
+
+    job = Run.open(workspace_of(workspace), run)
+    BACKENDS["local"].pause(job)
+    BACKENDS["local"].wait_for(job, lambda: job.state not in ("queued", "running"), timeout_s=60)
+    return {"run": run, "state": job.state}
+
+
+@verbs.command()
+def resume(
+    run: Annotated[str, typer.Argument(help="Id of the run")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Go on with a run that was paused, stopped or broke off; it queues up and runs in the background."""
+    from core.jobs import BACKENDS
+    from core.runs import Run
+
+    job = Run.open(workspace_of(workspace), run)
+    BACKENDS["local"].resume(job)
     return {"run": run, "state": job.state}

@@ -146,12 +146,19 @@ class LocalBackend:
 
     def wait(self, job: Job, timeout_s: float) -> None:
         """Until the job has ended or the time is up; a cancel that is not answered is enforced."""
+
+        def has_ended() -> bool:
+            entry = self._entry(job)
+            return job.state in ENDED and (entry is None or entry.state not in ("queued", "running"))
+
+        self.wait_for(job, has_ended, timeout_s)
+
+    def wait_for(self, job: Job, condition: Callable[[], bool], timeout_s: float) -> None:
+        """Until the condition holds or the time is up, looking after the queue meanwhile."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
             self.enforce(job)
-            entry = self._entry(job)
-            is_queued = entry is not None and entry.state in ("queued", "running")
-            if job.state in ENDED and not is_queued:
+            if condition():
                 return
             time.sleep(0.1)
 

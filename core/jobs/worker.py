@@ -10,10 +10,10 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from core.disk import CODE as DISK_FULL
 from core.disk import disk_full, is_disk_full, reserve
@@ -22,20 +22,21 @@ from core.jobs.care import LOCK
 from core.jobs.kinds import KINDS
 from core.jobs.lock import hold
 from core.jobs.queue import Queue, Superseded
-from core.progress import Cancelled, Paused
+from core.progress import Cancelled, Interrupted, Paused
 from core.runs import Job, process_start
 from core.workspace import Workspace
 
 WRITE_EVERY_S = 0.5
 BEAT_EVERY_S = 5.0
+LEAVE_S = 20.0
 
 
 class JobProgress:
     """Writes state.json now and then, works out the time left, and raises `Cancelled` when a stop was asked for."""
 
-    def __init__(self, job: Job, is_current: Callable[[], bool]) -> None:
+    def __init__(self, job: Job, ticket: Ticket | Alone) -> None:
         self.job = job
-        self.is_current = is_current
+        self.ticket = ticket
         self.began = time.monotonic()
         self.first = -1.0  # what was done before this attempt
         self.written = 0.0
@@ -46,12 +47,14 @@ class JobProgress:
             self.first = done if done > 1 else 0.0
         if now - self.written < WRITE_EVERY_S and done < total:
             return
-        if not self.is_current():
+        if self.ticket.is_void:
             raise Superseded
         if self.job.is_cancel_requested:
             raise Cancelled
         if self.job.is_pause_requested:
             raise Paused
+        if self.ticket.is_leaving:
+            raise Interrupted
         self.written = now
         newly = done - self.first
         eta_s = (now - self.began) * (total - done) / newly if newly > 0 else -1.0
@@ -62,9 +65,8 @@ class Alone:
     """The right to write where there is no queue: work in the caller's own process."""
 
     attempt = 0
-
-    def is_current(self) -> bool:
-        return True
+    is_void = False
+    is_leaving = False
 
     @contextmanager
     def publishing(self, state: str) -> Iterator[None]:
@@ -77,9 +79,7 @@ class Ticket:
     def __init__(self, queue: Queue, key: str, attempt: int) -> None:
         self.queue, self.key, self.attempt = queue, key, attempt
         self.is_void = False
-
-    def is_current(self) -> bool:
-        return not self.is_void
+        self.is_leaving = False
 
     def publishing(self, state: str) -> AbstractContextManager[None]:
         return self.queue.publishing(self.key, self.attempt, state)
@@ -106,6 +106,9 @@ def execute(job: Job, workspace: Workspace, ticket: Ticket | Alone | None = None
         with reserve(job.folder):
             result = _work(job, workspace, ticket)
     except Superseded:
+        raise
+    except Interrupted:
+        _end(job, ticket, "queued", message="", note="The machine ended the worker; goes on from where it was.")
         raise
     except Paused:
         _end(job, ticket, "paused", message="Paused; goes on from here when you resume it")
@@ -140,7 +143,7 @@ def _begin(job: Job, ticket: Ticket | Alone) -> None:
 
 def _work(job: Job, workspace: Workspace, ticket: Ticket | Alone) -> Any:
     try:
-        return KINDS[job.kind](job, workspace, JobProgress(job, ticket.is_current))
+        return KINDS[job.kind](job, workspace, JobProgress(job, ticket))
     except OSError as error:
         if is_disk_full(error):
             raise disk_full() from error
@@ -149,7 +152,7 @@ def _work(job: Job, workspace: Workspace, ticket: Ticket | Alone) -> Any:
 
 def _end(job: Job, ticket: Ticket | Alone, state: str, **changes: Any) -> None:
     with ticket.publishing(state):
-        job.update(state=state, ended=time.time(), in_queue=False, **changes)
+        job.update(state=state, ended=time.time(), in_queue=state == "queued", **changes)
     logging.getLogger("core").info("Attempt %d: %s", ticket.attempt, state)
 
 
@@ -166,15 +169,33 @@ def heed_signals(job: Job) -> None:
     signal.signal(signal.SIGINT, stop)
 
 
+def heed_end_of_machine(job: Job, ticket: Ticket) -> None:
+    """SIGTERM that nobody's cancel explains comes from a machine that shuts down: back into the queue, then."""
+
+    def leave(*_: object) -> None:
+        ticket.is_leaving = not job.is_cancel_requested
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+
+
+def _held_soon(path: Path) -> IO[bytes] | None:
+    """The lock, once the attempt before has left; it may be on its way out still."""
+    until = time.monotonic() + LEAVE_S
+    while (lock := hold(path)) is None and time.monotonic() < until:
+        time.sleep(0.05)
+    return lock
+
+
 def main(folder: Path, attempt: int) -> int:
     """Exit code 0: finished, stopped as asked or not wanted any more; 2: the user can mend it; 1: a bug."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     job, workspace = Job(folder), Workspace(folder.parent.parent)
-    lock = hold(folder / LOCK)
+    lock = _held_soon(folder / LOCK)
     ticket = Ticket(Queue(workspace.base), folder.relative_to(workspace.base).as_posix(), attempt)
     if lock is None or not ticket.queue.arrive(ticket.key, attempt, os.getpid(), process_start(os.getpid())):
         return 0
-    heed_signals(job)
+    heed_end_of_machine(job, ticket)
     threading.Thread(target=ticket.keep_alive, daemon=True).start()
     os.nice(5)  # the pages answer first
     try:

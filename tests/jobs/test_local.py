@@ -142,6 +142,17 @@ def test_a_paused_training_frees_its_place_and_goes_on_when_resumed(workspace: W
     assert run.state == "cancelled"
 
 
+def test_a_worker_that_the_machine_ends_goes_back_into_the_queue(workspace: Workspace, dataset: Dataset) -> None:
+    run = long_run(workspace, dataset)
+    os.kill(run.status.pid, signal.SIGTERM)
+    until(lambda: run.status.attempt == 2 and run.status.done >= 1)
+    assert "from where it was" in run.status.note
+    assert [entry.deaths for entry in Queue(workspace.base).entries()] == [0]
+    LOCAL.cancel(run)
+    LOCAL.wait(run, 20)
+    assert run.state == "cancelled"
+
+
 def test_work_goes_on_when_the_app_that_started_it_is_killed(workspace: Workspace, dataset: Dataset) -> None:
     """A second app finds the first one's training, and a worker that dies meanwhile is started again by the keeper."""
     run = Run.new(workspace, make_config(dataset, "ae", {}, {"epochs": 5000, "max_minutes": 60}), "cpu")
