@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import Benchmark, demo, kill, prepare, quality, read, real, register, server
+from benchmarks import Benchmark, demo, kill, prepare, quality, queue, read, real, register, server
 
 BENCHMARKS: dict[str, Benchmark] = {
     "demo": Benchmark("seconds to generate the demo cohort", demo.measure_demo, demo.TARGETS),
@@ -16,6 +16,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "kill": Benchmark(
         "SIGKILLs at random moments: lost, stuck, twice", kill.measure_kill, kill.TARGETS, is_quick=False
+    ),
+    "queue": Benchmark(
+        "from Start to the first step, and tiny runs in a row", queue.measure_queue, queue.TARGETS, is_quick=False
     ),
     "quality": Benchmark(
         "which model makes the better image in the same time", quality.measure_quality, quality.TARGETS, is_quick=False

@@ -37,6 +37,7 @@ class Status:
         code, error: of the sentence that ended a failed job.
         in_queue: waits for its turn, however long that takes.
         attempt: which start of the job this is of; 1 for the first.
+        memory_bytes, gpu_bytes: what the worker took when it last reported.
         note: what happened on the way that a person should know, such as a start again after a crash.
     """
 
@@ -57,6 +58,8 @@ class Status:
     in_queue: bool = False
     attempt: int = 0
     note: str = ""
+    memory_bytes: int = 0
+    gpu_bytes: int = 0
 
 
 class Job:

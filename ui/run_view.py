@@ -9,7 +9,7 @@ import streamlit as st
 from core.dataset import Dataset
 from core.errors import UserError
 from core.jobs import BACKENDS
-from core.runs import ENDED, Job, Run, list_jobs, list_runs
+from core.runs import ENDED, Job, Run, Status, list_jobs, list_runs
 from ui.confirm import confirm_button
 from ui.errors import guard
 from ui.jobs_banner import duration_words, resume_button, start_job, waiting_words
@@ -205,6 +205,7 @@ def _progress(run: Run, lines: list[dict[str, Any]]) -> None:
         parts += (
             [f"about {duration_words(status.eta_s)} left"] if status.state == "running" and status.eta_s > 0 else []
         )
+        parts += [_memory_words(status)] if status.state == "running" else []
         st.progress(min(1.0, status.done / status.total) if status.total else 0.0)
     parts += ["evaluated"] if run.result else []
     parts += ["embedded"] if run.embedding_path.exists() else []
@@ -214,6 +215,13 @@ def _progress(run: Run, lines: list[dict[str, Any]]) -> None:
             words = "Evaluating" if job.kind == "evaluate" else "Embedding"
             st.error(f"{words} did not work. {job.status.error}", icon=":material/error:")
             break
+
+
+def _memory_words(status: Status) -> str:
+    """Such as "0.6 GB memory, 2.1 GB on the GPU"."""
+    parts = [f"{status.memory_bytes / 1e9:.1f} GB memory"] if status.memory_bytes else []
+    parts += [f"{status.gpu_bytes / 1e9:.1f} GB on the GPU"] if status.gpu_bytes else []
+    return ", ".join(parts)
 
 
 def _n_steps(lines: list[dict[str, Any]]) -> list[str]:

@@ -15,6 +15,7 @@ from core.jobs.lock import is_held
 from core.jobs.order import Entry, Limits
 from core.jobs.queue import Queue, now_monotonic
 from core.runs import Job, Status, process_start
+from core.uploads import discard
 from core.workspace import Workspace, read_json
 
 LOCK = "worker.lock"
@@ -81,6 +82,17 @@ def _settle(queue: Queue, job: Job, entry: Entry) -> None:
     with queue.settling(entry, state) as is_first:
         if is_first:
             job.update(**{**changes, "state": state, "in_queue": state == "queued"})
+    if state in ("lost", "cancelled"):
+        tidy(job)
+
+
+def tidy(job: Job) -> None:
+    """Remove what an import that will not go on still has of persons: the upload, corrections with names."""
+    if job.kind != "ingest":
+        return
+    if upload := job.params.get("upload", ""):
+        discard(Workspace(job.folder.parent.parent), upload)
+    job.forget("corrections", "folder")
 
 
 def _one_death_more(job: Job, entry: Entry) -> Entry:

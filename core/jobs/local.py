@@ -12,13 +12,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from core.disk import disk_full
 from core.errors import RefusedError
-from core.jobs.care import look_after
+from core.jobs.care import look_after, tidy
 from core.jobs.devices import gpus_by_free_memory
 from core.jobs.lock import is_held
 from core.jobs.order import Entry, Limits, Place, is_over_limit, place_of
@@ -36,6 +37,7 @@ class LocalBackend:
 
     def __init__(self) -> None:
         self._children: list[subprocess.Popen[bytes]] = []
+        self._mutex = threading.Lock()  # many sessions of one app share this backend
 
     def start(self, job: Job) -> None:
         """Put the job into the queue, start it if there is a free place, and return at once.
@@ -173,6 +175,8 @@ class LocalBackend:
         with Queue(workspace_of(job).base).settling(entry, state) as is_first:
             if is_first:
                 job.update(state=state, ended=time.time(), in_queue=False, **changes)
+        if state == "cancelled":
+            tidy(job)
         return is_first
 
     def _launch(self, base: Path, entry: Entry) -> None:
@@ -191,7 +195,7 @@ class LocalBackend:
                 env=environment,
             )
             Queue(base).arrive(entry.key, entry.attempt, child.pid, process_start(child.pid))
-            self._children.append(child)
+            self._remember(child)
 
     def _ensure_keeper(self, base: Path) -> None:
         """Start the process that ticks where no page is open, unless there is one."""
@@ -205,11 +209,16 @@ class LocalBackend:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._children.append(child)
+        self._remember(child)
 
     def _reap(self) -> None:
         """Collect ended children, so that none stays as a zombie."""
-        self._children = [child for child in self._children if child.poll() is None]
+        with self._mutex:
+            self._children = [child for child in self._children if child.poll() is None]
+
+    def _remember(self, child: subprocess.Popen[bytes]) -> None:
+        with self._mutex:
+            self._children.append(child)
 
 
 def workspace_of(job: Job) -> Workspace:

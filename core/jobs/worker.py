@@ -22,6 +22,7 @@ from core.jobs.care import LOCK
 from core.jobs.kinds import KINDS
 from core.jobs.lock import hold
 from core.jobs.queue import Queue, Superseded
+from core.jobs.usage import gpu_bytes, memory_bytes
 from core.progress import Cancelled, Interrupted, Paused
 from core.runs import Job, process_start
 from core.workspace import Workspace
@@ -58,7 +59,8 @@ class JobProgress:
         self.written = now
         newly = done - self.first
         eta_s = (now - self.began) * (total - done) / newly if newly > 0 else -1.0
-        self.job.update(done=done, total=total, message=message, eta_s=eta_s, heartbeat=time.time())
+        used = {"memory_bytes": memory_bytes(), "gpu_bytes": gpu_bytes()}
+        self.job.update(done=done, total=total, message=message, eta_s=eta_s, heartbeat=time.time(), **used)
 
 
 class Alone:

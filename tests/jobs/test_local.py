@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -9,6 +10,8 @@ import sys
 import time
 from collections.abc import Callable
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from core.cohort import Cohort
@@ -22,15 +25,25 @@ from core.jobs.queue import Queue
 from core.recipes import make_recipe
 from core.runs import Job, Run, new_job, process_start
 from core.train import make_config
+from core.uploads import stage
 from core.workspace import Workspace
 from tests.conftest import REPOSITORY
 
 LOCAL = BACKENDS["local"]
+PERSON = "DOE_JANE_19700101"
 
 
 def prepare_job(workspace: Workspace, cohort: str) -> Job:
     recipe = make_recipe("generic").model_dump()
     return new_job(workspace, "prepare", {"cohort": cohort, "dataset": "d", "recipe": recipe})
+
+
+def import_job(workspace: Workspace) -> Job:
+    data = np.random.default_rng(0).integers(1, 900, (4, 5, 6)).astype(np.int16)
+    content = nib.nifti1.Nifti1Image(data, np.diag([1.0, 2, 3, 1])).to_bytes()
+    upload = stage(workspace, [("T1.nii", io.BytesIO(content))])
+    corrections = {"0000": {"case": PERSON, "modality": "T1"}}
+    return new_job(workspace, "ingest", {"upload": upload, "cohort": "c", "layout": "auto", "corrections": corrections})
 
 
 def until(condition: Callable[[], object], timeout_s: float = 40.0) -> None:
@@ -96,6 +109,40 @@ def test_a_killed_worker_is_started_again_and_given_up_where_that_does_not_help(
     os.kill(run.status.pid, signal.SIGKILL)
     LOCAL.wait(run, 10)
     assert run.state == "lost"
+
+
+def kill_once_it_runs(job: Job) -> None:
+    LOCAL.start(job)
+    until(lambda: job.status.pid)
+    os.kill(job.status.pid, signal.SIGKILL)
+    LOCAL.wait(job, 60)
+    assert (job.state, job.status.attempt) == ("finished", 2), job.log_tail()
+
+
+def test_a_preparation_whose_worker_is_killed_comes_to_its_end(workspace: Workspace, cohort: Cohort) -> None:
+    job = prepare_job(workspace, cohort.name)
+    kill_once_it_runs(job)
+    assert list(Dataset.open(workspace, "d").case_ids) == list(cohort.case_ids)
+
+
+def test_an_import_whose_worker_is_killed_comes_to_its_end_and_keeps_no_name(workspace: Workspace) -> None:
+    job = import_job(workspace)
+    kill_once_it_runs(job)
+    assert PERSON not in (job.folder / "job.json").read_text()
+    assert not list(workspace.uploads.glob("*/*"))
+
+
+def test_an_import_that_is_cancelled_while_it_waits_keeps_no_name(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(LOCAL), "tick", lambda self, place: None)
+    monkeypatch.setattr(type(LOCAL), "_ensure_keeper", lambda self, base: None)
+    job = import_job(workspace)
+    LOCAL.start(job)
+    LOCAL.cancel(job)
+    assert job.state == "cancelled"
+    assert PERSON not in (job.folder / "job.json").read_text()
+    assert not list(workspace.uploads.glob("*/*"))
 
 
 def test_trainings_wait_for_each_other_and_a_waiting_one_can_be_cancelled(
