@@ -115,8 +115,10 @@ class Workspace:
 
     @property
     def base(self) -> Path:
-        """The folder that all workspaces of this machine share, with their queue: its own, or the one around it."""
-        return self.root.parent.parent if self.root.parent.name == GUESTS else self.root
+        """The folder that this machine's workspaces share, with their queue: a guest's lies inside the default one."""
+        shared = self.root.parent.parent
+        is_guest = self.root.parent.name == GUESTS and shared == Workspace.default().root
+        return shared if is_guest else self.root
 
     @property
     def owner(self) -> str:

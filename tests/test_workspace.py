@@ -47,3 +47,11 @@ def test_json_on_disk_is_strict(tmp_path: Path) -> None:
     value = json.loads((tmp_path / "x.json").read_text(), parse_constant=refuse)
     assert value == {"a": None, "b": 2, "c": [1, [0, 1]], "3": None}
     assert plain(True) is True
+
+
+def test_guests_share_the_queue_of_the_machine_and_nobody_else_does(workspace: Workspace) -> None:
+    guest = Workspace(workspace.root / "workspaces" / "anna")
+    assert (guest.base, guest.owner) == (workspace.root, "anna")
+    assert (workspace.base, workspace.owner) == (workspace.root, "")
+    elsewhere = Workspace(workspace.root.parent / "workspaces" / "mine")  # a folder that only has that name
+    assert (elsewhere.base, elsewhere.owner) == (elsewhere.root, "")

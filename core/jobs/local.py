@@ -181,7 +181,7 @@ class LocalBackend:
 
     def _launch(self, base: Path, entry: Entry) -> None:
         folder = base / entry.key
-        environment = dict(os.environ)
+        environment = _environment(base)
         if entry.slot.startswith("cuda:"):
             environment["CUDA_VISIBLE_DEVICES"] = entry.slot.removeprefix("cuda:").partition("/")[0]
         with contextlib.suppress(OSError), (folder / "log.txt").open("ab") as log:  # no worker: taken for dead later
@@ -208,6 +208,7 @@ class LocalBackend:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            env=_environment(base),
         )
         self._remember(child)
 
@@ -223,6 +224,11 @@ class LocalBackend:
 
 def workspace_of(job: Job) -> Workspace:
     return Workspace(job.folder.parent.parent)
+
+
+def _environment(base: Path) -> dict[str, str]:
+    """A worker starts in another folder than the app: what was relative there is said in full."""
+    return {**os.environ, "CROSSMODAL_WORKSPACE": str(base)}
 
 
 def _key(job: Job) -> str:

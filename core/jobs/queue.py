@@ -84,7 +84,10 @@ class Queue:
             return _select(connection, *states) if _has_tables(connection) else []
 
     def entry(self, key: str) -> Entry | None:
-        return next((entry for entry in self.entries() if entry.key == key), None)
+        if not self.path.exists():
+            return None
+        with self._open() as connection:
+            return _select_one(connection, key) if _has_tables(connection) else None
 
     def add(self, entry: Entry, write: Callable[[], None], check: Callable[[Sequence[Entry]], None]) -> None:
         """Put a job at the end, or back into its place; `check` sees who waits, and may refuse by raising.
@@ -147,6 +150,11 @@ class Queue:
                 (now_monotonic(), key, attempt),
             )
             return changed.rowcount == 1
+
+    def is_current(self, key: str, attempt: int) -> bool:
+        """Whether this attempt is the one that runs."""
+        entry = self.entry(key)
+        return entry is not None and (entry.attempt, entry.state) == (attempt, "running")
 
     @contextmanager
     def publishing(self, key: str, attempt: int, state: str) -> Iterator[None]:

@@ -48,8 +48,7 @@ class JobProgress:
             self.first = done if done > 1 else 0.0
         if now - self.written < WRITE_EVERY_S and done < total:
             return
-        if self.ticket.is_void:
-            raise Superseded
+        self.ticket.check()
         if self.job.is_cancel_requested:
             raise Cancelled
         if self.job.is_pause_requested:
@@ -67,8 +66,10 @@ class Alone:
     """The right to write where there is no queue: work in the caller's own process."""
 
     attempt = 0
-    is_void = False
     is_leaving = False
+
+    def check(self) -> None:
+        pass
 
     @contextmanager
     def publishing(self, state: str) -> Iterator[None]:
@@ -80,18 +81,24 @@ class Ticket:
 
     def __init__(self, queue: Queue, key: str, attempt: int) -> None:
         self.queue, self.key, self.attempt = queue, key, attempt
-        self.is_void = False
         self.is_leaving = False
+
+    def check(self) -> None:
+        """End this process at once, whatever it is doing, where another attempt took its place."""
+        with contextlib.suppress(sqlite3.OperationalError):  # a full disk or a busy file may pass
+            if not self.queue.is_current(self.key, self.attempt):
+                os._exit(0)  # no `finally` may write what is stale
 
     def publishing(self, state: str) -> AbstractContextManager[None]:
         return self.queue.publishing(self.key, self.attempt, state)
 
     def keep_alive(self) -> None:
-        """Beat until the attempt is over or another took its place."""
-        while not self.is_void:
+        """Give signs of life as long as the process lives."""
+        while True:
             time.sleep(BEAT_EVERY_S)
-            with contextlib.suppress(sqlite3.OperationalError):  # a full disk or a busy file may pass
-                self.is_void = not self.queue.beat(self.key, self.attempt)
+            self.check()
+            with contextlib.suppress(sqlite3.OperationalError):
+                self.queue.beat(self.key, self.attempt)
 
 
 def execute(job: Job, workspace: Workspace, ticket: Ticket | Alone | None = None) -> Any:

@@ -145,6 +145,23 @@ def test_an_import_that_is_cancelled_while_it_waits_keeps_no_name(
     assert not list(workspace.uploads.glob("*/*"))
 
 
+def test_an_attempt_whose_place_was_taken_ends_and_writes_nothing_more(workspace: Workspace, dataset: Dataset) -> None:
+    run = long_run(workspace, dataset)
+    old, queue = run.status.pid, Queue(workspace.base)
+    os.kill(old, signal.SIGSTOP)
+    entry = queue.entries()[0]
+    with queue.settling(entry, "queued"):
+        run.update(state="queued", in_queue=True)
+    until(lambda: queue.entries()[0].attempt == 2)
+    os.kill(old, signal.SIGCONT)
+    until(lambda: process_start(old) == 0)
+    until(lambda: run.status.attempt == 2 and run.status.done >= 1)
+    LOCAL.cancel(run)
+    LOCAL.wait(run, 20)
+    steps = [line["step"] for line in run.history() if line["split"] == "train"]
+    assert steps == sorted(set(steps))
+
+
 def test_trainings_wait_for_each_other_and_a_waiting_one_can_be_cancelled(
     workspace: Workspace, dataset: Dataset
 ) -> None:
