@@ -16,7 +16,7 @@ from core.jobs.order import Entry, Limits
 from core.jobs.queue import Queue, now_monotonic
 from core.runs import Job, Status, process_start
 from core.uploads import discard
-from core.workspace import Workspace, read_json
+from core.workspace import Workspace, locked, read_json
 
 LOCK = "worker.lock"
 ARRIVAL_S = 30.0  # from the claim to the worker's lock, on a busy machine
@@ -116,6 +116,13 @@ def _end_group(pid: int) -> None:
     if pid:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
+
+
+def mend(queue: Queue, base: Path) -> None:
+    """Make sure that the queue can be read, and that it knows what waits and runs. One process at a time."""
+    with locked(base):
+        set_aside_if_broken(queue)
+        find_strays(queue, base)
 
 
 def find_strays(queue: Queue, base: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import subprocess
 import time
 
 ASK_EVERY_S = 5.0
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def gpus_by_free_memory() -> list[int]:
@@ -25,7 +27,12 @@ def _asked(_: int) -> tuple[int, ...]:
         text = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return ()
-    return by_free_memory(text)
+    return tuple(number for number in by_free_memory(text) if is_allowed(number, os.environ.get(VISIBLE)))
+
+
+def is_allowed(number: int, visible: str | None) -> bool:
+    """Whether CUDA_VISIBLE_DEVICES leaves this GPU to the app; unset, it leaves all."""
+    return visible is None or str(number) in [part.strip() for part in visible.split(",")]
 
 
 def by_free_memory(text: str) -> tuple[int, ...]:

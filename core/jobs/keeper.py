@@ -9,35 +9,41 @@ import sys
 import time
 from pathlib import Path
 
-from core.jobs.care import find_strays, set_aside_if_broken
+from core.jobs.care import mend
 from core.jobs.local import KEEPER_LOCK, LocalBackend
 from core.jobs.lock import hold
 from core.jobs.queue import Queue
 from core.workspace import Workspace
 
 EVERY_S = 0.5
+BACKEND = LocalBackend()
 
 
 def keep(base: Path) -> None:
     """Tick until nothing is left to look after. One keeper per folder: a second one leaves at once."""
-    queue, backend, workspace = Queue(base), LocalBackend(), Workspace(base)
+    queue = Queue(base)
     while base.exists():
         lock = hold(base / KEEPER_LOCK)
         if lock is None:
             return
         with lock:
-            set_aside_if_broken(queue)
-            find_strays(queue, base)
-            while base.exists() and queue.entries("queued", "running"):
-                try:
-                    backend.tick(workspace)
-                except (OSError, sqlite3.DatabaseError) as error:  # a full disk, a busy file: it may pass
-                    logging.getLogger("core").warning("The queue could not be looked after: %s", type(error).__name__)
-                    set_aside_if_broken(queue)
-                    find_strays(queue, base)
+            mend(queue, base)
+            while base.exists() and _tick(queue, base):
                 time.sleep(EVERY_S)
-        if not queue.entries("queued", "running"):  # else somebody came after the last look
+        if not base.exists() or not queue.entries("queued", "running"):  # else somebody came after the last look
             return
+
+
+def _tick(queue: Queue, base: Path) -> bool:
+    """Whether there is anything left to do."""
+    try:
+        BACKEND.tick(Workspace(base))
+        return bool(queue.entries("queued", "running"))
+    except (OSError, sqlite3.DatabaseError) as error:  # a full disk or a busy file may pass; a broken one is mended
+        logging.getLogger("core").warning("The queue could not be looked after: %s", type(error).__name__)
+        if base.exists():
+            mend(queue, base)
+        return True
 
 
 if __name__ == "__main__":

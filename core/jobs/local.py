@@ -19,7 +19,7 @@ from pathlib import Path
 
 from core.disk import disk_full
 from core.errors import RefusedError
-from core.jobs.care import look_after, tidy
+from core.jobs.care import look_after, mend, tidy
 from core.jobs.devices import gpus_by_free_memory
 from core.jobs.lock import is_held
 from core.jobs.order import Entry, Limits, Place, is_over_limit, place_of
@@ -59,10 +59,14 @@ class LocalBackend:
 
         created = job.status.created or now
         write = _writer(job, state="queued", created=created, in_queue=True, message="", error="", code="", ended=0.0)
+        queue = Queue(workspace.base)
         try:
-            Queue(workspace.base).add(entry, write, check)
+            queue.add(entry, write, check)
         except sqlite3.OperationalError as error:
             raise disk_full() from error
+        except sqlite3.DatabaseError:
+            mend(queue, workspace.base)
+            queue.add(entry, write, check)
         self.tick(workspace)
         self._ensure_keeper(workspace.base)
 
@@ -138,7 +142,10 @@ class LocalBackend:
     def place(self, job: Job) -> Place | None:
         """Where a waiting job stands, and about how long it waits; None where it does not wait."""
         base = workspace_of(job).base
-        entries = Queue(base).entries()
+        try:
+            entries = Queue(base).entries()
+        except sqlite3.DatabaseError:
+            return None
         entry = next((entry for entry in entries if entry.key == _key(job) and entry.state == "queued"), None)
         if entry is None:
             return None

@@ -151,10 +151,10 @@ class Queue:
             )
             return changed.rowcount == 1
 
-    def is_current(self, key: str, attempt: int) -> bool:
-        """Whether this attempt is the one that runs."""
+    def is_superseded(self, key: str, attempt: int) -> bool:
+        """Whether the queue knows the job and means another attempt, or none, to run."""
         entry = self.entry(key)
-        return entry is not None and (entry.attempt, entry.state) == (attempt, "running")
+        return entry is not None and (entry.attempt, entry.state) != (attempt, "running")
 
     @contextmanager
     def publishing(self, key: str, attempt: int, state: str) -> Iterator[None]:

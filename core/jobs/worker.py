@@ -85,8 +85,8 @@ class Ticket:
 
     def check(self) -> None:
         """End this process at once, whatever it is doing, where another attempt took its place."""
-        with contextlib.suppress(sqlite3.OperationalError):  # a full disk or a busy file may pass
-            if not self.queue.is_current(self.key, self.attempt):
+        with contextlib.suppress(sqlite3.DatabaseError):  # a busy or broken file says nothing; the keeper mends it
+            if self.queue.is_superseded(self.key, self.attempt):
                 os._exit(0)  # no `finally` may write what is stale
 
     def publishing(self, state: str) -> AbstractContextManager[None]:
@@ -97,7 +97,7 @@ class Ticket:
         while True:
             time.sleep(BEAT_EVERY_S)
             self.check()
-            with contextlib.suppress(sqlite3.OperationalError):
+            with contextlib.suppress(sqlite3.DatabaseError):
                 self.queue.beat(self.key, self.attempt)
 
 

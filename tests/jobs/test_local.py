@@ -162,6 +162,46 @@ def test_an_attempt_whose_place_was_taken_ends_and_writes_nothing_more(workspace
     assert steps == sorted(set(steps))
 
 
+def test_a_queue_that_breaks_under_a_training_is_mended_and_the_training_goes_on(
+    workspace: Workspace, dataset: Dataset
+) -> None:
+    run = long_run(workspace, dataset)
+    pid, queue = run.status.pid, Queue(workspace.base)
+    for path in workspace.base.glob("queue.sqlite*"):
+        path.write_bytes(b"not what it was" * 400)
+    end = time.monotonic() + 30
+    while not queue.is_intact() and time.monotonic() < end:
+        time.sleep(0.1)  # the keeper's work
+    until(lambda: queue.entries("running"))
+    assert (run.state, run.status.pid) == ("running", pid)
+    done = run.status.done
+    until(lambda: run.status.done > done)
+    LOCAL.cancel(run)
+    LOCAL.wait(run, 20)
+    assert (run.state, queue.entries()[0].state) == ("cancelled", "cancelled")
+
+
+def test_thirty_guests_press_train_and_each_knows_its_place(
+    workspace: Workspace, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = os.getpid()
+    queue = Queue(workspace.base)
+    monkeypatch.setattr(
+        type(LOCAL), "_launch", lambda self, base, entry: queue.arrive(entry.key, 1, pid, process_start(pid))
+    )
+    monkeypatch.setattr(type(LOCAL), "_ensure_keeper", lambda self, base: None)
+    config = make_config(dataset, "ae", {}, {})
+    guests = [Workspace(workspace.root / "workspaces" / f"guest{n}") for n in range(30)]
+    runs = [Run.new(guest, config, "cpu") for guest in guests for _ in range(2)]
+    for run in runs:
+        LOCAL.start(run)
+    assert len(queue.entries("running")) == 1
+    places = [place.position if (place := LOCAL.place(run)) else 0 for run in runs]
+    firsts, seconds = places[0::2], places[1::2]
+    assert firsts == list(range(30))  # the first runs, then everybody's first in turn, then everybody's second
+    assert sorted(seconds) == list(range(30, 60))
+
+
 def test_trainings_wait_for_each_other_and_a_waiting_one_can_be_cancelled(
     workspace: Workspace, dataset: Dataset
 ) -> None:

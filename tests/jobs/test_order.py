@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.jobs.devices import by_free_memory
+from core.jobs.devices import by_free_memory, is_allowed
 from core.jobs.order import Entry, Limits, fair_order, free_slot, is_over_limit, is_ripe, place_of, usual_seconds
 
 LIMITS = Limits()
@@ -82,3 +82,9 @@ def test_limits_come_from_the_environment_and_nonsense_is_ignored(monkeypatch: p
 
 def test_the_gpu_with_most_free_memory_comes_first() -> None:
     assert by_free_memory("0, 1000\n1, 7000\n2, 7000\nFailed to initialise\n3, [N/A]\n") == (1, 2, 0)
+
+
+def test_gpus_that_the_app_may_not_see_are_left_alone() -> None:
+    assert is_allowed(3, None)
+    assert is_allowed(3, "1, 3") and not is_allowed(0, "1,3")
+    assert not is_allowed(0, "")
