@@ -10,6 +10,7 @@ from core.runs import ENDED, Job, Run, list_jobs, list_runs, new_job
 from core.workspace import Workspace
 from ui.errors import guard
 from ui.state import State, workspace
+from ui.words import STATES
 
 KINDS = {
     "train": "Training",
@@ -22,6 +23,7 @@ KINDS = {
     "evaluate": "Evaluating",
     "search": "Searching",
 }
+SAID = ("train", "evaluate", "embed")  # the others' pages say it themselves
 POLL = "2s"
 MAX_ROWS = 3
 
@@ -34,10 +36,23 @@ def active_jobs(place: Workspace) -> list[Job]:
 def jobs_banner() -> None:
     """Draw the banner; nothing at all when nothing runs."""
     jobs = active_jobs(workspace())
+    _say_what_ended({job.id for job in jobs})
     if jobs:
         _backend().adopt(workspace())  # also what an app that is gone had started
         with st.container(key="cs-jobs"):
             st.fragment(_rows, run_every=POLL)(_states(jobs))
+
+
+def _say_what_ended(active: set[str]) -> None:
+    """A word on whatever page, once, when long work of this session's workspace has come to its end."""
+    seen = st.session_state.get(State.ACTIVE, set())
+    st.session_state[State.ACTIVE] = active
+    if seen <= active:
+        return
+    for job in [*list_jobs(workspace()), *list_runs(workspace())]:
+        if job.id in seen - active and job.kind in SAID:
+            icon = ":material/check:" if job.state == "finished" else ":material/info:"
+            st.toast(f"{job_title(job)}: {STATES[job.state].lower()}.", icon=icon)
 
 
 def _states(jobs: list[Job]) -> list[tuple[str, str]]:

@@ -49,6 +49,7 @@ class State:
     LOOKED = "_looked"  # Data: what was decided of each held-back picture of an upload
     LABELS = "_labels"  # Data: job id -> labels of the files of an import that this session made
     JOB = "job"  # the id of the job that the page just started
+    ACTIVE = "_active"  # ids of the jobs that the banner last showed
     DATA_VIEW = "data_view"  # Data, Prepare, Train: which half of the page is shown
     PREPARE_VIEW = "prepare_view"
     TRAIN_VIEW = "train_view"

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from core.dataset import Dataset
 from core.jobs import BACKENDS
@@ -91,3 +92,19 @@ def test_a_training_that_rests_for_want_of_room_says_so(workspace: Workspace, da
     page = opened(run=run.id)
     assert "The disk is full" in page.warning[0].value
     page.button(key=f"resume-{run.id}")
+
+
+def banner() -> None:
+    from ui.jobs_banner import jobs_banner
+
+    jobs_banner()
+
+
+def test_the_end_of_a_training_is_said_once_wherever_one_is(waiting: Run, workspace: Workspace) -> None:
+    page = AppTest.from_function(banner, default_timeout=30).run()
+    assert not page.exception and not page.toast
+    waiting.update(state="finished", in_queue=False)
+    page.run()
+    assert [toast.value for toast in page.toast] == ["Training ae on phantoms: finished."]
+    page.run()
+    assert not page.toast
