@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -76,10 +77,14 @@ def take(batch: Batch, rows: Tensor) -> Batch:
 
 
 class Slices:
-    """Rows of a dataset to draw batches from: held in memory where they fit, else read again each time."""
+    """Rows of a dataset to draw batches from: held in memory where they fit, else read again each time.
 
-    def __init__(self, dataset: Dataset, rows: Sequence[Row], modalities: Sequence[str]) -> None:
-        self.dataset, self.rows, self.modalities = dataset, list(rows), tuple(modalities)
+    Unpaired, each modality of a row is a slice of its own, drawn from all that have the modality; mask, case and
+    position are then those of the first modality.
+    """
+
+    def __init__(self, dataset: Dataset, rows: Sequence[Row], modalities: Sequence[str], paired: bool = True) -> None:
+        self.dataset, self.rows, self.modalities, self.paired = dataset, list(rows), tuple(modalities), paired
         i, j, _ = dataset.shape
         fits = len(self.rows) * i * j * 4 * len(self.modalities) <= HELD_BYTES
         self._held = make_batch(dataset, self.rows, modalities) if fits else None
@@ -94,10 +99,29 @@ class Slices:
         return make_batch(self.dataset, [self.rows[n] for n in numbers], self.modalities)
 
     def epoch(self, batch_size: int, rng: np.random.Generator) -> Iterator[Batch]:
-        """All rows once, in random order, the last batch smaller."""
-        order = rng.permutation(len(self.rows)).tolist()
-        for start in range(0, len(order), batch_size):
-            yield self.batch(order[start : start + batch_size])
+        """All rows once, in random order, the last batch smaller; unpaired, in another order for each modality."""
+        orders = self._orders(rng)
+        for start in range(0, len(self), batch_size):
+            yield self._joined({m: order[start : start + batch_size] for m, order in orders.items()})
+
+    def _orders(self, rng: np.random.Generator) -> dict[str, list[int]]:
+        """Row numbers, in one order for all modalities or one for each; what fewer rows have comes round again."""
+        n = len(self.rows)
+        if self.paired:
+            return {"all": rng.permutation(n).tolist()}
+        having = {m: [k for k, (case_id, _) in enumerate(self.rows) if self._has(case_id, m)] for m in self.modalities}
+        return {m: np.resize(rng.permutation(rows or n), n).tolist() for m, rows in having.items()}
+
+    def _joined(self, numbers: Mapping[str, Sequence[int]]) -> Batch:
+        parts = {m: self.batch(rows) for m, rows in numbers.items()}
+        first = next(iter(parts.values()))
+        if self.paired:
+            return first
+        x, present = ({m: getattr(part, name)[m] for m, part in parts.items()} for name in ("x", "present"))
+        return replace(first, x=x, present=present)
+
+    def _has(self, case_id: str, modality: str) -> bool:
+        return modality in self.dataset.record(case_id)["modalities"]
 
 
 def case_batches(dataset: Dataset, case_id: str, modalities: Sequence[str], batch_size: int = 32) -> Iterator[Batch]:

@@ -168,7 +168,7 @@ def _every_s() -> float:
 
 def tensors_of(learner: Learner) -> dict[str, Tensor]:
     """Weights, averaged weights, the optimisers' moments, torch's random states; by name."""
-    tensors = {f"model.{name}": value for name, value in learner.model.state_dict().items()}
+    tensors = {f"model.{name}": value for name, value in _weights_and_buffers(learner.model).items()}
     tensors |= {f"averaged.{name}": value for name, value in learner.averaged.state_dict().items()}
     for part, optimiser in learner.optimisers.items():
         for number, parameter in enumerate(_parameters(optimiser)):
@@ -182,7 +182,9 @@ def tensors_of(learner: Learner) -> dict[str, Tensor]:
 
 def restore_tensors(learner: Learner, tensors: Mapping[str, Tensor]) -> None:
     """Put them back; memory formats stay as they are now, so that the same kernels run."""
-    learner.model.load_state_dict(_with_prefix(tensors, "model."))
+    stored = _with_prefix(tensors, "model.")
+    for name, value in _weights_and_buffers(learner.model).items():
+        value.copy_(stored[name])
     learner.averaged.load_state_dict(_with_prefix(tensors, "averaged."))
     for part, optimiser in learner.optimisers.items():
         for number, parameter in enumerate(_parameters(optimiser)):
@@ -191,6 +193,11 @@ def restore_tensors(learner: Learner, tensors: Mapping[str, Tensor]) -> None:
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
+
+
+def _weights_and_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Also the buffers that are not kept with the weights, such as an adversarial model's pool of images."""
+    return {**model.state_dict(), **dict(model.named_buffers())}
 
 
 def _parameters(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:

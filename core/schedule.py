@@ -6,6 +6,9 @@ import math
 import time
 from dataclasses import dataclass, field
 
+import torch
+from torch import nn
+
 from core.config import TrainConfig
 
 WARM_UP = 0.05  # of the training, to the peak learning rate
@@ -47,3 +50,9 @@ def learning_rate(settings: TrainConfig, clock: Clock) -> float:
     fraction = clock.fraction
     warm = min(1.0, (fraction + 1 / clock.total_steps) / WARM_UP)
     return settings.lr * (warm * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction))))
+
+
+def optimiser(parameters: list[nn.Parameter], settings: TrainConfig) -> torch.optim.AdamW:
+    """AdamW; without weight decay it is Adam."""
+    betas = (settings.momentum, 0.999)
+    return torch.optim.AdamW(parameters, settings.lr, betas=betas, weight_decay=settings.weight_decay)

@@ -27,7 +27,7 @@ from core.previews import write_preview
 from core.progress import Cancelled, Progress, silent
 from core.resume import Resume, start_history
 from core.runs import Run
-from core.schedule import Clock, learning_rate
+from core.schedule import Clock, learning_rate, optimiser
 from core.transfer import start_from, trainable_parts
 from core.workspace import atomic_write
 
@@ -140,15 +140,12 @@ class Training:
         self.averaged = copy.deepcopy(model).eval()
         self.rng = np.random.default_rng(run.config.seed)
         modalities = model.shapes.modalities
-        self.slices = Slices(dataset, informative_rows(dataset, split.train), modalities)
+        self.slices = Slices(dataset, informative_rows(dataset, split.train), modalities, model.paired)
         if not len(self.slices):
             raise InvalidConfigError("No training slice has anything in its mask.", "NO-SLICES")
         self.val = _sample(dataset, split.val, modalities).to(self.device) if split.val else None
         self.parts = trainable_parts(model, self.settings.freeze)
-        self.optimisers = {
-            name: torch.optim.AdamW(parameters, self.settings.lr, weight_decay=self.settings.weight_decay)
-            for name, parameters in self.parts.items()
-        }
+        self.optimisers = {name: optimiser(parameters, self.settings) for name, parameters in self.parts.items()}
         self.usual_norm = dict.fromkeys(self.optimisers, 0.0)
         steps = self.settings.epochs * math.ceil(len(self.slices) / self.settings.batch_size)
         self.clock = Clock(steps, self.settings.max_minutes * 60)
@@ -200,15 +197,14 @@ class Training:
         self.model.train()
         parts = self.parts
         values: dict[str, float] = {}
-        for name, optimiser in self.optimisers.items():
+        for name, stepper in self.optimisers.items():
             for other, parameters in parts.items():
                 for parameter in parameters:
                     parameter.requires_grad_(other == name)
             losses = self._backward(batch, name)
             self._check_and_clip(name, losses["total"], parts[name])
-            optimiser.step()
-            prefix = "" if len(parts) == 1 else f"{name}_"
-            values |= {prefix + key: float(value.detach()) for key, value in losses.items()}
+            stepper.step()
+            values |= _logged(losses, name, len(parts))
         self._follow()
         self.logged.append(values)
 
@@ -246,8 +242,8 @@ class Training:
 
     def _set_lr(self) -> float:
         rate = learning_rate(self.settings, self.clock) * self.resume.lr_factor
-        for optimiser in self.optimisers.values():
-            for group in optimiser.param_groups:
+        for stepper in self.optimisers.values():
+            for group in stepper.param_groups:
                 group["lr"] = rate
         return rate
 
@@ -273,6 +269,12 @@ class Training:
         self.run.append_history({**line, "seconds": round(self.clock.seconds, 2), "lr": lr})
 
 
+def _logged(losses: Mapping[str, Tensor], part: str, n_parts: int) -> dict[str, float]:
+    """Numbers under names that say which part they are of, where there are several."""
+    prefix = f"{part}_" if n_parts > 1 else ""
+    return {prefix + key: float(value.detach()) for key, value in losses.items()}
+
+
 def _sample(dataset: Dataset, case_ids: tuple[str, ...], modalities: tuple[str, ...]) -> Batch:
     """Some informative slices, evenly over the cases."""
     rows = informative_rows(dataset, case_ids)
@@ -284,8 +286,9 @@ def _loss_on(model: Model, batch: Batch, step: int) -> dict[str, float]:
     """The loss with the same draws each time, leaving the training's own random numbers alone."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        losses = [model.loss(batch, part, step) for part in model.parts() or ("model",)]
-    return {key: float(value) for loss in losses for key, value in loss.items()}
+        parts = tuple(model.parts()) or ("model",)
+        losses = [_logged(model.loss(batch, part, step), part, len(parts)) for part in parts]
+    return {key: value for loss in losses for key, value in loss.items()}
 
 
 def save_weights(run: Run, model: Model) -> None:

@@ -55,6 +55,51 @@ def test_an_epoch_has_every_row_once_in_a_seeded_order(dataset: Dataset) -> None
     assert len(set(order(0))) == len(order(0)) == len(slices)
 
 
+def place_of(dataset: Dataset, modality: str, image: torch.Tensor) -> tuple[str, int] | None:
+    """Which slice of which case this is."""
+    for case_id in dataset.case_ids:
+        if modality in dataset.record(case_id)["modalities"]:
+            volume = dataset.volume(case_id, modality)
+            for k in range(volume.shape[2]):
+                if np.array_equal(volume[:, :, k], image.numpy()):
+                    return case_id, k
+    return None
+
+
+def test_unpaired_draws_take_each_modality_from_a_slice_of_its_own(dataset: Dataset) -> None:
+    rows = informative_rows(dataset, dataset.case_ids)
+    with_t2 = {row for row in rows if "T2" in dataset.record(row[0])["modalities"]}
+    slices = Slices(dataset, rows, ("T1", "T2"), paired=False)
+    batches = list(slices.epoch(5, np.random.default_rng(0)))
+    places = {m: [place_of(dataset, m, image[0]) for b in batches for image in b.x[m]] for m in ("T1", "T2")}
+    assert sorted(places["T1"]) == sorted(rows)
+    assert set(places["T2"]) == with_t2 < set(rows)
+    assert len(places["T2"]) == len(rows)
+    assert sum(a == b for a, b in zip(places["T1"], places["T2"], strict=True)) < len(rows) / 3
+    assert all(bool(b.present[m].all()) for b in batches for m in ("T1", "T2"))
+
+
+def test_unpaired_draws_are_seeded_and_the_same_whether_held_in_memory_or_not(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawn(seed: int) -> list[torch.Tensor]:
+        slices = Slices(dataset, informative_rows(dataset, dataset.case_ids), ("T1", "T2"), paired=False)
+        return [b.x["T2"] for b in slices.epoch(4, np.random.default_rng(seed))]
+
+    held, other = drawn(0), drawn(1)
+    monkeypatch.setattr(module, "HELD_BYTES", 0)
+    torch.testing.assert_close(drawn(0), held, rtol=0, atol=0)
+    assert not all(torch.equal(a, b) for a, b in zip(held, other, strict=True))
+
+
+def test_a_modality_that_no_row_has_stays_absent_in_unpaired_draws(dataset: Dataset) -> None:
+    without = [case_id for case_id in dataset.case_ids if "T2" not in dataset.record(case_id)["modalities"]]
+    slices = Slices(dataset, informative_rows(dataset, without), ("T1", "T2"), paired=False)
+    batch = next(slices.epoch(4, np.random.default_rng(0)))
+    assert batch.present["T1"].all()
+    assert not batch.present["T2"].any()
+
+
 def test_slices_are_the_same_whether_held_in_memory_or_not(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = informative_rows(dataset, dataset.case_ids)
     held = Slices(dataset, rows, dataset.modalities).batch([3, 0])

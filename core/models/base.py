@@ -96,6 +96,7 @@ class Model(nn.Module, ABC):
     ] = {}  # where this model trains best with other settings than TrainConfig's
     can_decode: ClassVar[bool] = True  # False for direct translators, which have no latent to decode from
     can_embed: ClassVar[bool] = True  # False for baselines, which have no latent at all
+    paired: ClassVar[bool] = True  # False: learns without pairs; each modality of a row is from a slice of its own
 
     def __init__(self, config: Settings, shapes: Shapes) -> None:
         super().__init__()
@@ -103,7 +104,10 @@ class Model(nn.Module, ABC):
         self.shapes = shapes
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """One optimiser each. A model without parts is fitted once, with `fit`."""
+        """One optimiser each; their losses are taken in turn, the other parts frozen. None: fitted once, with `fit`.
+
+        What a loss must remember from step to step is a buffer; with `persistent=False` it is kept while training only.
+        """
         return {"model": list(self.parameters())}
 
     def fit(self, batches: Iterable[Batch]) -> None:

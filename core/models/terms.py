@@ -61,11 +61,17 @@ def added_terms(model: Model, batch: Batch, settings: TrainConfig) -> dict[str, 
     Each is a sum over the pairs of modalities, from the rows that have both.
 
     Raises:
-        InvalidConfigError: The model's modalities have no latent in common.
+        InvalidConfigError: The model's modalities have no latent in common, or it learns without pairs.
     """
     weights = {"infonce": settings.infonce_weight, "triplet": settings.triplet_weight}
     if not any(weights.values()):
         return {}
+    if not model.paired:
+        raise InvalidConfigError(
+            "This model learns without pairs, so no two codes belong together. Set infonce_weight and triplet_weight"
+            " to 0.",
+            "NO-PAIRS",
+        )
     pairs = list(combinations(batch.x, 2))
     if not any(model.supports((a,), b) or model.supports((b,), a) for a, b in pairs):
         raise InvalidConfigError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -64,6 +64,17 @@ def synthesised(model: Model, batch: Batch) -> dict[str, torch.Tensor]:
     return made
 
 
+def losses_of(model: Model, batch: Batch, step: int) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+    """Each part's losses as the training takes them: same draws, the other parts frozen."""
+    parts = model.parts() or {"model": []}
+    for part in parts:
+        for other, parameters in parts.items():
+            for parameter in parameters:
+                parameter.requires_grad_(other == part)
+        torch.manual_seed(step)
+        yield part, model.loss(batch, part, step)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_tells_people_what_it_is(name: str) -> None:
     kind = MODELS[name]
@@ -92,21 +103,22 @@ def test_what_is_absent_does_not_change_loss_code_or_gradient(name: str) -> None
     found = []
     for batch in (make_batch(), with_rubbish_where_absent(make_batch())):
         model = build(name)
-        torch.manual_seed(3)
-        losses = model.loss(batch, "model", 5)
-        losses["total"].backward()
+        totals = []
+        for _, losses in losses_of(model, batch, 5):
+            losses["total"].backward()
+            totals.append(losses["total"].detach())
         gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-        found.append((losses["total"].detach(), model.embed(batch).detach(), gradient))
+        found.append((torch.stack(totals), model.embed(batch).detach(), gradient))
     for before, after in zip(*found, strict=True):
         torch.testing.assert_close(after, before)
 
 
 @pytest.mark.parametrize("name", GRADIENT)
 def test_an_absent_modality_sends_no_gradient(name: str) -> None:
-    batch = make_batch()
+    batch, model = make_batch(), build(name)
     batch.x["T2"].requires_grad_()
-    torch.manual_seed(3)
-    build(name).loss(batch, "model", 5)["total"].backward()
+    for _, losses in losses_of(model, batch, 5):
+        losses["total"].backward()
     assert batch.x["T2"].grad is not None
     assert batch.x["T2"].grad[1].abs().max() == 0
     assert batch.x["T2"].grad[[0, 2, 3]].abs().max() > 0
@@ -121,20 +133,30 @@ def test_a_row_does_not_depend_on_its_neighbours(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_loss_is_finite_and_has_a_total(name: str) -> None:
-    losses = build(name).loss(make_batch(), "model", 0)
-    assert "total" in losses
-    assert all(torch.isfinite(value) and value.ndim == 0 for value in losses.values())
+    for _, losses in losses_of(build(name), make_batch(), 0):
+        assert "total" in losses
+        assert all(torch.isfinite(value) and value.ndim == 0 for value in losses.values())
 
 
 @pytest.mark.parametrize("name", GRADIENT)
-def test_gradients_reach_every_parameter_of_a_part(name: str) -> None:
+def test_every_parameter_is_in_one_part(name: str) -> None:
+    model = build(name)
+    listed = [id(parameter) for parameters in model.parts().values() for parameter in parameters]
+    assert sorted(listed) == sorted(id(parameter) for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", GRADIENT)
+def test_gradients_reach_every_parameter_of_a_part_and_no_other(name: str) -> None:
     model, batch = build(name), make_batch()
-    for part, parameters in model.parts().items():
-        for step in range(4):  # random subsets need a few draws to touch all
-            model.loss(batch, part, 100 + step)["total"].backward()
-        unreached = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
-        assert parameters
-        assert not unreached
+    for part in model.parts():
+        for parameter in model.parameters():
+            parameter.grad = None
+        for step in range(6):  # random subsets need a few draws to touch all
+            next(losses for at, losses in losses_of(model, batch, 100 + step) if at == part)["total"].backward()
+        reached = {id(p) for p in model.parameters() if p.grad is not None and p.grad.abs().max() > 0}
+        missing = [n for n, p in model.named_parameters() if id(p) not in reached and p.requires_grad]
+        assert not missing
+        assert reached == {id(p) for p in model.parts()[part]}
 
 
 @pytest.mark.parametrize("name", GRADIENT)
@@ -159,17 +181,17 @@ def test_weights_survive_safetensors(name: str) -> None:
 
 @pytest.mark.parametrize("name", GRADIENT)
 def test_a_few_steps_on_one_batch_lower_the_loss(name: str) -> None:
-    model, batch = build(name), make_batch()
-    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
-    seen = []
-    for _ in range(12):
-        torch.manual_seed(0)
-        loss = model.loss(batch, "model", 1000)["total"]
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        seen.append(float(loss.detach()))
-    assert seen[-1] < seen[0]
+    for part in build(name).parts():
+        model, batch = build(name), make_batch()
+        optimiser = torch.optim.Adam(model.parts()[part], 3e-3)
+        seen = []
+        for _ in range(12):
+            loss = next(losses for at, losses in losses_of(model, batch, 1000) if at == part)["total"]
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            seen.append(float(loss.detach()))
+        assert seen[-1] < seen[0]
 
 
 OTHER_SETTINGS = [
@@ -185,14 +207,13 @@ OTHER_SETTINGS = [
 ]  # fmt: skip
 
 
-def loss_of(model: Model) -> float:
-    torch.manual_seed(0)
-    return float(model.loss(make_batch(), "model", 5)["total"].detach())
+def total_of(model: Model) -> float:
+    return sum(float(losses["total"].detach()) for _, losses in losses_of(model, make_batch(), 5))
 
 
 @pytest.mark.parametrize(("name", "key", "value"), OTHER_SETTINGS)
 def test_every_setting_changes_the_loss(name: str, key: str, value: Any) -> None:
-    assert loss_of(build(name, **{key: value})) != loss_of(build(name))
+    assert total_of(build(name, **{key: value})) != total_of(build(name))
 
 
 def test_no_setting_is_left_out_of_the_test_above() -> None:
@@ -235,4 +256,4 @@ def test_one_modality_alone_is_enough_to_build_and_learn(name: str) -> None:
     batch = make_batch().only(["T1"])
     if not model.parts():
         model.fit([batch])
-    assert torch.isfinite(model.loss(batch, "model", 3)["total"])
+    assert all(torch.isfinite(losses["total"]) for _, losses in losses_of(model, batch, 3))

@@ -64,3 +64,11 @@ def test_nothing_is_added_by_default() -> None:
 def test_a_model_without_a_shared_code_refuses_a_term() -> None:
     with pytest.raises(InvalidConfigError, match="share no code"):
         added_terms(build("vae"), make_batch(), TrainConfig(infonce_weight=1))
+
+
+def test_a_model_that_learns_without_pairs_refuses_a_term(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build("ae")
+    monkeypatch.setattr(type(model), "paired", False)
+    with pytest.raises(InvalidConfigError) as error:
+        added_terms(model, make_batch(), TrainConfig(triplet_weight=1.0))
+    assert error.value.code == "NO-PAIRS"
