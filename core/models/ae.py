@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from core.models.base import Batch, Model, Shapes
-from core.models.blocks import ConvSettings, Decoder, Encoder, stack_presence, visible
+from core.models.blocks import ConvSettings, Decoder, Encoder, stack_presence, times, visible
 from core.models.formulas import ERRORS, Point, mean_over_rows, random_subset, squared_error, sum_of
 
 
@@ -52,7 +52,7 @@ class AE(Model):
             others = present.clone()
             others[number] = False
             z = torch.cat([codes[number], _mean_code(codes, random_subset(others))])
-            errors = ERRORS[self.config.error](self.decoders[m](z), visible(batch, m).repeat(2, 1, 1, 1))
+            errors = ERRORS[self.config.error](self.decoders[m](z), times(visible(batch, m), 2))
             from_own, from_others = errors.chunk(2)
             own.append(mean_over_rows(from_own, present[number]))
             cross.append(mean_over_rows(from_others, present[number] & others.any(0)))

@@ -12,7 +12,7 @@ from core.config import Settings
 from core.errors import InvalidConfigError
 from core.models.base import Batch, Model
 from core.models.blocks import visible
-from core.models.formulas import sum_of
+from core.models.formulas import rows_like, sum_of
 
 
 class Baseline(Model):
@@ -45,8 +45,8 @@ class Baseline(Model):
         errors = []
         for m in batch.x:
             others = batch.only([n for n in batch.x if n != m])
-            difference = (self.synthesise(others, [m])[m] - visible(batch, m)).abs()
-            judged = batch.mask & batch.present[m].view(-1, 1, 1, 1)
+            difference = (self.synthesise(others, [m])[m] - visible(batch, m)).abs().mean(1, keepdim=True)
+            judged = batch.mask & rows_like(batch.present[m], batch.mask)
             errors.append(torch.where(judged, difference, 0.0).sum() / judged.sum().clamp(min=1))
         return {"total": sum_of(errors) / len(errors)}
 
@@ -57,4 +57,5 @@ def _no_code() -> InvalidConfigError:
 
 def masked_values(batch: Batch, modality: str) -> Tensor:
     """The voxels (n,) of this modality that are in the mask, of the rows that have it."""
-    return visible(batch, modality)[batch.mask & batch.present[modality].view(-1, 1, 1, 1)]
+    x = visible(batch, modality)
+    return x[(batch.mask & rows_like(batch.present[modality], x)).expand_as(x)]

@@ -1,4 +1,4 @@
-"""Building blocks of the convolutional models, for 2-D slices.
+"""Building blocks of the convolutional models, for slices (2-D) and patches (3-D) alike: `size` says which.
 
 GroupNorm, never BatchNorm: rows whose modality is absent would change the others through a batch's statistics.
 """
@@ -51,40 +51,85 @@ def channels_at(width: int, level: int) -> int:
 
 def pad(x: Tensor, multiple: int) -> Tensor:
     """Zeros at the end of each spatial axis, so that it can be halved to the last level and back."""
-    h, w = x.shape[-2:]
-    return F.pad(x, (0, -w % multiple, 0, -h % multiple))
+    room = [(0, -length % multiple) for length in reversed(x.shape[2:])]
+    return F.pad(x, [side for axis in room for side in axis])
 
 
-def conv_block(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
-    """3 x 3 convolution, GroupNorm, SiLU."""
+def crop_to(x: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, C, *spatial) without what `pad` added."""
+    for axis, length in enumerate(size, start=2):
+        x = x.narrow(axis, 0, length)
+    return x
+
+
+def times(x: Tensor, n: int) -> Tensor:
+    """The batch n times over, (n B, ...)."""
+    return x.repeat(n, *[1] * (x.ndim - 1))
+
+
+def conv(dims: int, n_in: int, n_out: int, kernel: int, stride: int = 1, bias: bool = True) -> nn.Module:
+    """A convolution of slices (dims 2) or patches (dims 3) that keeps the size where the stride is 1."""
+    kind = nn.Conv2d if dims == 2 else nn.Conv3d
+    return kind(n_in, n_out, kernel, stride, padding=kernel // 2, bias=bias)
+
+
+def conv_block(dims: int, n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
+    """Convolution of 3 pixels a side, GroupNorm, SiLU."""
     return nn.Sequential(
-        nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False),
+        conv(dims, n_in, n_out, 3, stride, bias=False),
         nn.GroupNorm(math.gcd(8, n_out), n_out),
         nn.SiLU(inplace=True),
     )
 
 
-def up(n_in: int, n_out: int) -> nn.Sequential:
+def up(dims: int, n_in: int, n_out: int) -> nn.Sequential:
     """Twice the resolution: channels are mixed while the map is small, then each pixel is repeated."""
-    return nn.Sequential(nn.Conv2d(n_in, n_out, 1), nn.Upsample(scale_factor=2, mode="nearest"))
+    return nn.Sequential(conv(dims, n_in, n_out, 1), nn.Upsample(scale_factor=2, mode="nearest"))
+
+
+class Unshuffle(nn.Module):
+    """(B, C, *size) -> (B, 2^d C, *size / 2): the pixels of a place become channels (Shi et al. 2016)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 4:
+            return F.pixel_unshuffle(x, 2)
+        d, size = x.ndim - 2, x.shape[2:]
+        split = x.reshape(*x.shape[:2], *(part for length in size for part in (length // 2, 2)))
+        order = [0, 1, *range(3, 2 * d + 2, 2), *range(2, 2 * d + 2, 2)]
+        return split.permute(order).reshape(len(x), -1, *(length // 2 for length in size))
+
+
+class Shuffle(nn.Module):
+    """(B, 2^d C, *size) -> (B, C, 2 * size): `Unshuffle` the other way round."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 4:
+            return F.pixel_shuffle(x, 2)
+        d, size = x.ndim - 2, x.shape[2:]
+        split = x.reshape(len(x), -1, *[2] * d, *size)
+        order = [0, 1, *(axis for n in range(d) for axis in (2 + d + n, 2 + n))]
+        return split.permute(order).reshape(len(x), -1, *(2 * length for length in size))
 
 
 class Trunk(nn.Module):
-    """A U-Net's inside, (B, n_in, H, W) -> (B, n_out, h, w): down to `depth` halvings, back up to `level`, with skips.
+    """A U-Net's inside, (B, n_in, *size) -> (B, n_out, *small): down `depth` halvings, back up to `level`, with skips.
 
     The first halving only sorts pixels into channels: maps of full size would cost most of the time and bring little.
     """
 
-    def __init__(self, n_in: int, n_out: int, width: int, depth: int, level: int) -> None:
+    def __init__(self, dims: int, channels: tuple[int, int], width: int, depth: int, level: int) -> None:
         super().__init__()
+        n_in, n_out = channels
         self.multiple = 2**depth
         pairs = list(pairwise(channels_at(width, at) for at in range(1, depth + 1)))
-        self.stem = nn.Sequential(nn.PixelUnshuffle(2), conv_block(4 * n_in, width))
-        self.downs = nn.ModuleList(nn.Sequential(conv_block(a, b, stride=2), conv_block(b, b)) for a, b in pairs)
+        self.stem = nn.Sequential(Unshuffle(), conv_block(dims, 2**dims * n_in, width))
+        self.downs = nn.ModuleList(
+            nn.Sequential(conv_block(dims, a, b, stride=2), conv_block(dims, b, b)) for a, b in pairs
+        )
         climbed = pairs[level - 1 :][::-1]
-        self.ups = nn.ModuleList(up(b, a) for a, b in climbed)
-        self.merges = nn.ModuleList(conv_block(2 * a, a) for a, _ in climbed)
-        self.head = nn.Conv2d(channels_at(width, level), n_out, 1)
+        self.ups = nn.ModuleList(up(dims, b, a) for a, b in climbed)
+        self.merges = nn.ModuleList(conv_block(dims, 2 * a, a) for a, _ in climbed)
+        self.head = conv(dims, channels_at(width, level), n_out, 1)
 
     def down(self, x: Tensor) -> list[Tensor]:
         """The features of each level, finest first."""
@@ -106,44 +151,44 @@ class Trunk(nn.Module):
 
 
 class Encoder(nn.Sequential):
-    """(B, n_in, H, W) -> (B, n_out, h, w), or (B, n_out) where the latent is not spatial."""
+    """(B, n_in, *size) -> (B, n_out, *small), or (B, n_out) where the latent is not spatial."""
 
     def __init__(self, size: Sequence[int], n_in: int, n_out: int, settings: ConvSettings) -> None:
+        dims = len(size)
         if settings.spatial_latent:
             depth = max(DEPTH, settings.halvings)
-            super().__init__(Trunk(n_in, n_out, settings.width, depth, settings.halvings))
+            super().__init__(Trunk(dims, (n_in, n_out), settings.width, depth, settings.halvings))
             return
         channels, places = channels_at(settings.width, DEPTH), small_size(size, DEPTH)
-        trunk = Trunk(n_in, channels, settings.width, DEPTH, DEPTH)
+        trunk = Trunk(dims, (n_in, channels), settings.width, DEPTH, DEPTH)
         super().__init__(trunk, nn.Flatten(), nn.Linear(channels * math.prod(places), n_out))
 
 
 class Decoder(nn.Module):
-    """(B, n_in, h, w) or (B, n_in) -> (B, n_out, H, W)."""
+    """(B, n_in, *small) or (B, n_in) -> (B, n_out, *size)."""
 
     def __init__(self, size: Sequence[int], n_in: int, n_out: int, settings: ConvSettings) -> None:
         super().__init__()
-        self.size = tuple(size)
+        self.size, dims = tuple(size), len(size)
         start = settings.halvings if settings.spatial_latent else DEPTH
         widths = [channels_at(settings.width, level) for level in range(start, 0, -1)]
-        layers: list[nn.Module] = [conv_block(n_in, widths[0])]
+        layers: list[nn.Module] = [conv_block(dims, n_in, widths[0])]
         if not settings.spatial_latent:
             places = small_size(size, DEPTH)
             layers[0] = nn.Sequential(
                 nn.Linear(n_in, widths[0] * math.prod(places)), nn.Unflatten(1, (widths[0], *places))
             )
         for before, after in pairwise(widths):
-            layers += [up(before, after), conv_block(after, after)]
-        self.body = nn.Sequential(*layers, *to_pixels(widths[-1], n_out))
+            layers += [up(dims, before, after), conv_block(dims, after, after)]
+        self.body = nn.Sequential(*layers, *to_pixels(dims, widths[-1], n_out))
 
     def forward(self, z: Tensor) -> Tensor:
-        out: Tensor = self.body(z)
-        return out[..., : self.size[0], : self.size[1]]
+        return crop_to(self.body(z), self.size)
 
 
-def to_pixels(n_in: int, n_out: int) -> tuple[nn.Module, nn.Module]:
-    """From half resolution to full: four channels become the four pixels of a place (Shi et al. 2016)."""
-    return nn.Conv2d(n_in, 4 * n_out, 3, padding=1), nn.PixelShuffle(2)
+def to_pixels(dims: int, n_in: int, n_out: int) -> tuple[nn.Module, nn.Module]:
+    """From half resolution to full: each place's channels become its pixels."""
+    return conv(dims, n_in, 2**dims * n_out, 3), Shuffle()
 
 
 def small_size(size: Sequence[int], halvings: int) -> tuple[int, ...]:

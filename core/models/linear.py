@@ -37,11 +37,11 @@ class Linear(Baseline):
         self.gram.zero_()
         for batch in batches:
             images = [visible(batch, m) for m in self.shapes.modalities]
-            values = torch.cat([torch.ones_like(images[0]), *images], 1).movedim(1, -1)
+            values = torch.stack([torch.ones_like(images[0]), *images], -1)
             patterns = self._patterns(batch)
             for pattern in torch.unique(patterns).tolist():
                 rows = patterns == pattern
-                v = values[rows][batch.mask[rows, 0]].double()
+                v = values[rows][batch.mask[rows].expand_as(images[0][rows])].double()
                 self.gram[pattern] += v.T @ v
 
     def _patterns(self, batch: Batch) -> Tensor:

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from core.models.base import Batch
-from core.models.blocks import visible
+from core.models.blocks import times, visible
 from core.models.formulas import LIKELIHOODS, Gaussian, mean_over_rows, product_of_experts, sum_of, warm_up
 from core.models.shared_vae import SharedVAE
 from core.models.vae import GaussianSettings
@@ -57,7 +57,7 @@ class MVAE(SharedVAE):
         """The weighted sum over the subsets that make this modality, whose codes are decoded at once."""
         x = visible(batch, modality)
         images = self.decoders[modality](torch.cat([z for z, _, _ in draws]))
-        errors = LIKELIHOODS[self.config.likelihood](images, x.repeat(len(draws), 1, 1, 1), self.config.scale)
+        errors = LIKELIHOODS[self.config.likelihood](images, times(x, len(draws)), self.config.scale)
         chunks = zip(errors.chunk(len(draws)), draws, strict=True)
         return sum_of([w * mean_over_rows(e, batch.present[modality] & rows) for e, (_, rows, w) in chunks])
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from core.config import Names, Settings
 from core.errors import InvalidConfigError
 from core.models.base import Batch, Model, Shapes
-from core.models.blocks import Trunk, to_pixels, visible
+from core.models.blocks import Trunk, crop_to, to_pixels, visible
 from core.models.formulas import Point, absolute_error, mean_over_rows, random_subset, sum_of
 
 
@@ -32,8 +32,9 @@ class UNet(Model):
         _check(config, shapes)
         self.targets = config.target or tuple(m for m in shapes.modalities if m not in config.given)
         n_in, n_out = len(shapes.modalities) * shapes.channels, len(self.targets) * shapes.channels
-        self.trunk = Trunk(n_in, config.width, config.width, config.halvings, level=1)
-        self.head = nn.Sequential(*to_pixels(config.width, n_out))
+        dims, width = shapes.spatial_dims, config.width
+        self.trunk = Trunk(dims, (n_in, width), width, config.halvings, level=1)
+        self.head = nn.Sequential(*to_pixels(dims, width, n_out))
 
     def _down(self, batch: Batch) -> list[Tensor]:
         """The trunk's features of all modalities as channels, absent ones zero."""
@@ -49,8 +50,7 @@ class UNet(Model):
         raise InvalidConfigError("A U-Net has no code to decode: it needs the given images too.", "NO-DECODER")
 
     def synthesise(self, batch: Batch, targets: Sequence[str]) -> dict[str, Tensor]:
-        h, w = self.shapes.size
-        images = self.head(self.trunk.up(self._down(batch)))[..., :h, :w]
+        images = crop_to(self.head(self.trunk.up(self._down(batch))), self.shapes.size)
         outputs = dict(zip(self.targets, images.chunk(len(self.targets), 1), strict=True))
         return {m: outputs[m] for m in targets}
 
