@@ -36,8 +36,7 @@ def embed(loaded: LoadedRun, case_ids: Sequence[str] | None = None, progress: Pr
 def _embed_case(loaded: LoadedRun, case_id: str) -> Embedding:
     dataset, model = loaded.dataset, loaded.model
     has = dataset.record(case_id)["modalities"]
-    readable = [m for m in loaded.learnt if any(model.supports((m,), t) for t in loaded.learnt)]
-    used = [m for m in readable if m in has]
+    used = [m for m in loaded.learnt if m in has and model.reads(m)]
     rows = informative_rows(dataset, [case_id])
     parts: dict[str, list[Array]] = {m: [] for m in used}
     for start in range(0, len(rows) if used else 0, BATCH_SIZE):

@@ -16,6 +16,7 @@ import numpy as np
 
 from core.batches import informative_rows, make_batch, shapes_of
 from core.compare import judged_mask
+from core.errors import InvalidConfigError
 from core.metrics import IN_UNIT, METRICS, Judge
 from core.models import MODELS
 from core.models.base import Batch
@@ -83,7 +84,14 @@ def evaluate(
     Args:
         case_ids: the run's held-out test cases by default.
         subsets: "all", or "small": single modalities and all others together.
+
+    Raises:
+        InvalidConfigError: The model makes no images.
     """
+    if not loaded.model.makes_images:
+        raise InvalidConfigError(
+            "This model makes no images, so there is nothing to judge. Look at its codes on Latent.", "NO-IMAGES"
+        )
     cases = tuple(loaded.split.test if case_ids is None else case_ids)
     plans = {case_id: tasks_of(loaded, case_id, subsets) for case_id in cases}
     done, total = 0, sum(len(tasks) for tasks in plans.values())

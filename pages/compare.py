@@ -16,6 +16,7 @@ from ui.errors import guard
 from ui.frame import page_header
 from ui.loaded_run import comparison, loaded_run
 from ui.pickers import case_picker, choose, modality_boxes, run_picker
+from ui.run_form import makes_images
 from ui.slice_view import Mask, Pane, pack, slice_view
 from ui.state import State, workspace
 from ui.style import simulated_badge
@@ -96,8 +97,9 @@ def page() -> None:
     place = workspace()
     choices, picture = st.columns([1, 4], gap="medium")
     with choices:
-        run = run_picker()
+        run = run_picker(suits=lambda run: run.has_weights and makes_images(run))
         if run is None:
+            st.info("The trained runs here make no images. Their codes are on Latent.")
             return
         loaded = loaded_run(place, run)
         case_id = choose_case(loaded)

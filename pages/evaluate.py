@@ -24,6 +24,7 @@ from ui.judged_table import Table, choose_table, offer_evaluation
 from ui.outcome import failure_notice
 from ui.pickers import choose
 from ui.results import Pair, all_rows, pair_id, pair_words, pairs_of, read_judged
+from ui.run_form import makes_images
 from ui.state import State, workspace
 from ui.style import simulated_badge
 from ui.switch import switch
@@ -92,7 +93,8 @@ def main() -> None:
         dataset = choose("Dataset", names, State.DATASET, tip="Runs are compared within one dataset.")
         runs = [run for run in trained if run.config.dataset == dataset]
         judged = read_judged(runs)
-        waiting = [run for run in runs if run.id not in {item.run.id for item in judged}]
+        done = {item.run.id for item in judged}
+        waiting = [run for run in runs if run.id not in done and makes_images(run)]
         if judged:
             table = choose_table(judged)
             pair, pairs = choose_pair(table)
@@ -104,9 +106,10 @@ def main() -> None:
             if table.protocol["simulated"]:
                 simulated_badge()
     if not judged:
-        empty_state(
-            "These runs have no results yet", "Start the evaluation of a run; it goes on while you look elsewhere."
-        )
+        said = "Start the evaluation of a run; it goes on while you look elsewhere."
+        if not waiting:
+            said = "They make no images that could be judged. Their codes are on Latent."
+        empty_state("These runs have no results" + (" yet" if waiting else ""), said)
         with st.container(width=460):
             offer_evaluation(waiting)
         return

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
+from pydantic import Field
 
-from core.config import Settings, TrainConfig
+from core.config import Names, Settings, TrainConfig
 from core.dataset import Dataset, Split
 from core.errors import UserError
 from core.runs import Run, list_runs
@@ -31,6 +32,14 @@ class ModelCard:
     Config: type[Settings]
     train_defaults: Mapping[str, Any]
     is_baseline: bool
+    is_fitted: bool
+    makes_images: bool
+
+
+class FittedTraining(Settings):
+    """What of a training's settings counts for a model that is fitted once."""
+
+    modalities: Names = Field((), description=TrainConfig.model_fields["modalities"].description)
 
 
 @st.cache_resource(show_spinner="Loading the models")
@@ -39,10 +48,24 @@ def model_cards() -> dict[str, ModelCard]:
     from core.models import MODELS
 
     cards = {
-        name: ModelCard(kind.title, kind.summary, kind.Config, kind.train_defaults, not kind.can_embed)
+        name: ModelCard(
+            kind.title,
+            kind.summary,
+            kind.Config,
+            kind.train_defaults,
+            not kind.can_embed,
+            kind.is_fitted,
+            kind.makes_images,
+        )
         for name, kind in MODELS.items()
     }
     return dict(sorted(cards.items(), key=lambda item: item[1].is_baseline))
+
+
+def makes_images(run: Run) -> bool:
+    """Whether the run's model makes images, so that there is something to compare and to judge."""
+    card = model_cards().get(run.config.model)
+    return card is None or card.makes_images
 
 
 @st.cache_resource(show_spinner=False)
@@ -87,17 +110,24 @@ def run_settings(dataset: Dataset, model: str) -> tuple[dict[str, Any], dict[str
     if card.is_baseline:
         st.caption("A baseline is fitted once, in seconds. There is nothing to set.")
         return {}, dict(card.train_defaults)
+    if card.is_fitted:
+        st.caption("Fitted once over the training cases, in seconds to a minute.")
+        training = settings_form(FittedTraining, f"train-{model}", choices={"modalities": modalities})
+    else:
+        training = _training_settings(card, model, modalities)
+    st.markdown(f"**{card.title}**", help=card.summary)
+    of_model = settings_form(card.Config, f"model-{model}", choices={"given": modalities, "target": modalities})
+    return of_model, training
+
+
+def _training_settings(card: ModelCard, model: str, modalities: Sequence[str]) -> dict[str, Any]:
     st.markdown("**Training**", help="How long and how the model learns")
-    start = dict(card.train_defaults)
     choices = {
         "modalities": modalities,
         "init_from": ("", *(run.id for run in list_runs(workspace()) if run.has_weights and run.config.model == model)),
         "freeze": ("encoders", "decoders", *modalities),
     }
-    training = settings_form(TrainConfig, f"train-{model}", start, FIRST_FIELDS, choices)
-    st.markdown(f"**{card.title}**", help=card.summary)
-    of_model = settings_form(card.Config, f"model-{model}", choices={"given": modalities, "target": modalities})
-    return of_model, training
+    return settings_form(TrainConfig, f"train-{model}", dict(card.train_defaults), FIRST_FIELDS, choices)
 
 
 def split_choice(dataset: Dataset) -> tuple[SplitChoice, Split | None]:

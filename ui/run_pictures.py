@@ -41,7 +41,7 @@ def run_pictures(run: Run) -> None:
     sources = [key.removeprefix("source__") for key in pictures if key.startswith("source__")]
     sources = [m for m in sources if any(key.startswith(f"{m}__") for key in pictures)]
     if not sources:
-        st.caption("This model makes no modality from a single other one; look at it on Compare.")
+        st.caption("This model makes no modality from a single other one.")
         return
     given = st.segmented_control(
         "Given", sources, default=sources[0], key=f"preview-given-{run.id}-{len(sources)}", required=True,

@@ -155,9 +155,7 @@ def _hindrance(run: Run, kind: str) -> str:
         return "This run has no weights."
     if any(job.state not in ENDED for job in _jobs_of(run, kind)):
         return "This is being done just now."
-    if kind == "embed" and not _can_embed(run):
-        return "A baseline has no shared code."
-    return ""
+    return _lacking(run, kind)
 
 
 def _jobs_of(run: Run, kind: str = "") -> list[Job]:
@@ -165,11 +163,15 @@ def _jobs_of(run: Run, kind: str = "") -> list[Job]:
     return [job for job in jobs if job.params.get("run") == run.id and kind in ("", job.kind)]
 
 
-def _can_embed(run: Run) -> bool:
+def _lacking(run: Run, kind: str) -> str:
     from ui.run_form import model_cards
 
     card = model_cards().get(run.config.model)
-    return card is not None and not card.is_baseline
+    if card is None:
+        return "This version of the program has no such model."
+    if kind == "embed" and card.is_baseline:
+        return "A baseline has no shared code."
+    return "" if card.makes_images or kind != "evaluate" else "This model makes no images that could be judged."
 
 
 def delete_run(run: Run) -> None:

@@ -3,6 +3,7 @@
 from core.models.ae import AE
 from core.models.base import Model
 from core.models.constant import Constant
+from core.models.contrastive import Contrastive
 from core.models.dense_ae import DenseAE
 from core.models.jmvae import JMVAE
 from core.models.linear import Linear
@@ -17,6 +18,7 @@ from core.models.vae import VAE
 MODELS: dict[str, type[Model]] = {  # to add one: write a module with a Model subclass, list it here
     "ae": AE,
     "constant": Constant,
+    "contrastive": Contrastive,
     "dense_ae": DenseAE,
     "jmvae": JMVAE,
     "linear": Linear,

@@ -97,6 +97,8 @@ class Model(nn.Module, ABC):
     can_decode: ClassVar[bool] = True  # False for direct translators, which have no latent to decode from
     can_embed: ClassVar[bool] = True  # False for baselines, which have no latent at all
     paired: ClassVar[bool] = True  # False: learns without pairs; each modality of a row is from a slice of its own
+    makes_images: ClassVar[bool] = True  # False for similarity models: a code, and nothing to compare or evaluate
+    is_fitted: ClassVar[bool] = False  # True where there are no parts and no gradient: `fit` reads the slices once
 
     def __init__(self, config: Settings, shapes: Shapes) -> None:
         super().__init__()
@@ -133,7 +135,11 @@ class Model(nn.Module, ABC):
 
     def supports(self, given: Sequence[str], target: str) -> bool:
         """Whether the model has learnt to make this target from these given modalities."""
-        return True
+        return self.makes_images
+
+    def reads(self, modality: str) -> bool:
+        """Whether the model has a code for this modality alone."""
+        return not self.makes_images or any(self.supports((modality,), target) for target in self.shapes.modalities)
 
     def synthesise(self, batch: Batch, targets: Sequence[str]) -> dict[str, Tensor]:
         """Images of the targets from what is present: `model.synthesise(batch.only(["T1"]), ["T2"])`."""

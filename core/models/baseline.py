@@ -20,6 +20,7 @@ class Baseline(Model):
 
     can_decode = False
     can_embed = False
+    is_fitted = True
 
     class Config(Settings):
         pass

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import combinations
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations, permutations
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ NEAR = 2  # slices of one case this close are near-duplicates
 Term = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def info_nce(u: Tensor, v: Tensor, negatives: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+def info_nce(u: Tensor, v: Tensor, negatives: Tensor, temperature: float | Tensor = TEMPERATURE) -> Tensor:
     """-1/(2B) sum_i [log softmax_j(u_i.v_j / t)_i + log softmax_j(u_j.v_i / t)_i] for unit vectors (B, D).
 
     Args:
@@ -48,11 +48,17 @@ def triplet(u: Tensor, v: Tensor, negatives: Tensor, margin: float = MARGIN) -> 
     return torch.where(negatives, hinges, 0.0).sum() / (2 * negatives.sum().clamp(min=1))
 
 
-def far_apart(batch: Batch) -> Tensor:
-    """(B, B) bool: pairs of rows of two cases, or of slices of one case that are no neighbours."""
+def far_apart(batch: Batch, near: int = NEAR) -> Tensor:
+    """(B, B) bool: pairs of rows of two cases, or of slices of one case that are more than `near` apart."""
     is_other_case = batch.case_index[:, None] != batch.case_index[None]
-    is_far = (batch.position[:, None] - batch.position[None]).abs() > NEAR
+    is_far = (batch.position[:, None] - batch.position[None]).abs() > near
     return is_other_case | is_far
+
+
+def sum_over_pairs(term: Term, units: Mapping[str, Tensor], batch: Batch, near: int = NEAR) -> Tensor:
+    """The term of each pair of modalities, from the rows that have both, added up; units: modality -> (B, D)."""
+    negatives = far_apart(batch, near)
+    return sum_of([_on_pair(term, units, negatives, batch, pair) for pair in combinations(units, 2)])
 
 
 def added_terms(model: Model, batch: Batch, settings: TrainConfig) -> dict[str, Tensor]:
@@ -72,20 +78,19 @@ def added_terms(model: Model, batch: Batch, settings: TrainConfig) -> dict[str, 
             " to 0.",
             "NO-PAIRS",
         )
-    pairs = list(combinations(batch.x, 2))
-    if not any(model.supports((a,), b) or model.supports((b,), a) for a, b in pairs):
+    if model.makes_images and not _shares_code(model, list(batch.x)):
         raise InvalidConfigError(
             "This model's modalities share no code to bring together. Set infonce_weight and triplet_weight to 0.",
             "NO-SHARED-CODE",
         )
     units = {m: F.normalize(model.embed(batch.only([m]))) for m in batch.x}
-    negatives = far_apart(batch)
     terms: dict[str, Term] = {"infonce": info_nce, "triplet": triplet}
-    return {
-        name: weight * sum_of([_on_pair(terms[name], units, negatives, batch, pair) for pair in pairs])
-        for name, weight in weights.items()
-        if weight
-    }
+    return {name: w * sum_over_pairs(terms[name], units, batch) for name, w in weights.items() if w}
+
+
+def _shares_code(model: Model, modalities: Sequence[str]) -> bool:
+    """Whether some modality is made from another."""
+    return any(model.supports((a,), b) for a, b in permutations(modalities, 2))
 
 
 def with_terms(losses: dict[str, Tensor], model: Model, batch: Batch, settings: TrainConfig) -> dict[str, Tensor]:
@@ -94,7 +99,7 @@ def with_terms(losses: dict[str, Tensor], model: Model, batch: Batch, settings: 
     return losses | added | {"total": sum(added.values(), losses["total"])}
 
 
-def _on_pair(term: Term, units: dict[str, Tensor], negatives: Tensor, batch: Batch, pair: tuple[str, str]) -> Tensor:
+def _on_pair(term: Term, units: Mapping[str, Tensor], negatives: Tensor, batch: Batch, pair: tuple[str, str]) -> Tensor:
     a, b = pair
     rows = (batch.present[a] & batch.present[b]).nonzero()[:, 0]
     if len(rows) < 2:

@@ -17,13 +17,15 @@ from core.models.base import Batch, Model, Shapes
 
 GAUSSIAN = ("vae", "mvae", "mmvae", "mopoe", "mvtcae", "jmvae")
 SHAPES = Shapes(("CT", "T1", "T2"), (19, 26), 5)
-SMALL: dict[str, dict[str, Any]] = {name: {"width": 4} for name in ("ae", "unet", *GAUSSIAN)}
-GRADIENT = [name for name, kind in MODELS.items() if kind.can_embed]
-FITTED = [name for name, kind in MODELS.items() if not kind.can_embed]
+SMALL: dict[str, dict[str, Any]] = {name: {"width": 4} for name in ("ae", "unet", "contrastive", *GAUSSIAN)}
+GRADIENT = [name for name, kind in MODELS.items() if not kind.is_fitted]
+FITTED = [name for name, kind in MODELS.items() if kind.is_fitted]
+EMBEDDING = [name for name, kind in MODELS.items() if kind.can_embed]
+MAKING = [name for name, kind in MODELS.items() if kind.makes_images]
 
 
 def make_batch(n: int = 6, seed: int = 0) -> Batch:
-    """Row 0 has all, row 1 lacks T2, row 2 lacks CT; what is absent is zero."""
+    """Two cases. Row 0 has all, row 1 lacks T2, row 2 lacks CT; what is absent is zero."""
     generator = torch.Generator().manual_seed(seed)
     present = {m: torch.ones(n, dtype=torch.bool) for m in SHAPES.modalities}
     present["T2"][1] = False
@@ -31,7 +33,7 @@ def make_batch(n: int = 6, seed: int = 0) -> Batch:
     images = {m: 0.2 + 0.6 * torch.rand(n, 1, *SHAPES.size, generator=generator) for m in SHAPES.modalities}
     x = {m: torch.where(present[m].view(-1, 1, 1, 1), t, 0.0) for m, t in images.items()}
     mask = torch.rand(n, 1, *SHAPES.size, generator=generator) > 0.3
-    return Batch(x, present, mask, torch.arange(n), torch.arange(n) % SHAPES.n_positions)
+    return Batch(x, present, mask, torch.arange(n) // 3, torch.arange(n) % SHAPES.n_positions)
 
 
 def build(name: str, **settings: Any) -> Model:
@@ -75,6 +77,12 @@ def losses_of(model: Model, batch: Batch, step: int) -> Iterator[tuple[str, dict
         yield part, model.loss(batch, part, step)
 
 
+def answers(model: Model, batch: Batch) -> dict[str, torch.Tensor]:
+    """All images that it makes and, where it has one, the code of each modality alone and of all."""
+    subsets = [*[(m,) for m in batch.x], tuple(batch.x)] if model.can_embed else []
+    return synthesised(model, batch) | {f"code {given}": model.embed(batch.only(given)) for given in subsets}
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_tells_people_what_it_is(name: str) -> None:
     kind = MODELS[name]
@@ -85,6 +93,20 @@ def test_a_model_tells_people_what_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_a_model_without_parts_is_fitted_and_one_that_makes_nothing_has_a_code(name: str) -> None:
+    kind, model = MODELS[name], build(name)
+    assert kind.is_fitted == (not model.parts())
+    assert kind.makes_images or kind.can_embed
+    assert all(model.reads(m) for m in SHAPES.modalities)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in MAKING])
+def test_a_model_that_makes_no_images_says_so(name: str) -> None:
+    assert not synthesised(build(name), make_batch())
+    assert not MODELS[name].can_decode
+
+
+@pytest.mark.parametrize("name", MAKING)
 def test_every_model_makes_some_target_in_the_size_of_the_images(name: str) -> None:
     made = synthesised(build(name), make_batch())
     assert made
@@ -95,7 +117,7 @@ def test_every_model_makes_some_target_in_the_size_of_the_images(name: str) -> N
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_absent_has_no_influence(name: str) -> None:
     model, batch = build(name), make_batch()
-    torch.testing.assert_close(synthesised(model, with_rubbish_where_absent(batch)), synthesised(model, batch))
+    torch.testing.assert_close(answers(model, with_rubbish_where_absent(batch)), answers(model, batch))
 
 
 @pytest.mark.parametrize("name", GRADIENT)
@@ -127,7 +149,7 @@ def test_an_absent_modality_sends_no_gradient(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_row_does_not_depend_on_its_neighbours(name: str) -> None:
     model, batch = build(name).eval(), make_batch()
-    whole, part = synthesised(model, batch), synthesised(model, rows(batch, slice(1, 3)))
+    whole, part = answers(model, batch), answers(model, rows(batch, slice(1, 3)))
     torch.testing.assert_close(part, {key: image[1:3] for key, image in whole.items()}, atol=1e-5, rtol=1e-4)
 
 
@@ -159,7 +181,7 @@ def test_gradients_reach_every_parameter_of_a_part_and_no_other(name: str) -> No
         assert reached == {id(p) for p in model.parts()[part]}
 
 
-@pytest.mark.parametrize("name", GRADIENT)
+@pytest.mark.parametrize("name", EMBEDDING)
 def test_an_embedding_is_one_row_of_numbers_for_each_row(name: str) -> None:
     model, batch = build(name), make_batch()
     whole = model.embed(batch)
@@ -176,7 +198,7 @@ def test_weights_survive_safetensors(name: str) -> None:
     torch.manual_seed(99)
     other = kind(kind.Config(**SMALL.get(name, {})), SHAPES)
     other.load_state_dict(load(save({key: value.contiguous() for key, value in model.state_dict().items()})))
-    torch.testing.assert_close(synthesised(other, batch), synthesised(model, batch))
+    torch.testing.assert_close(answers(other, batch), answers(model, batch))
 
 
 @pytest.mark.parametrize("name", GRADIENT)
@@ -204,6 +226,8 @@ OTHER_SETTINGS = [
     ("mvae", "cross_weight", 0.0), ("ae", "cross_weight", 0.0), ("ae", "tie_weight", 5.0), ("ae", "error", "squared"),
     ("unet", "width", 8), ("unet", "halvings", 2), ("unet", "given", ("T1",)), ("unet", "target", ("T2",)),
     ("dense_ae", "code", 5),
+    *[("contrastive", key, value) for key, value in
+      (("objective", "triplet"), ("latent_dim", 3), ("width", 8), ("halvings", 2), ("temperature", 0.5), ("near", 9))],
 ]  # fmt: skip
 
 
@@ -216,9 +240,17 @@ def test_every_setting_changes_the_loss(name: str, key: str, value: Any) -> None
     assert total_of(build(name, **{key: value})) != total_of(build(name))
 
 
-def test_no_setting_is_left_out_of_the_test_above() -> None:
+UNDER_OTHERS = [("contrastive", "margin", 0.9, {"objective": "triplet"})]  # settings that count beside others only
+
+
+@pytest.mark.parametrize(("name", "key", "value", "beside"), UNDER_OTHERS)
+def test_a_setting_beside_others_changes_the_loss(name: str, key: str, value: Any, beside: dict[str, Any]) -> None:
+    assert total_of(build(name, **beside, **{key: value})) != total_of(build(name, **beside))
+
+
+def test_no_setting_is_left_out_of_the_tests_above() -> None:
     declared = {(name, key) for name, kind in MODELS.items() for key in kind.Config.model_fields}
-    assert declared == {(name, key) for name, key, _ in OTHER_SETTINGS}
+    assert declared == {(name, key) for name, key, *_ in (*OTHER_SETTINGS, *UNDER_OTHERS)}
 
 
 @pytest.mark.parametrize("name", ["ae", *GAUSSIAN])
@@ -241,7 +273,7 @@ def test_what_cannot_decode_says_so(name: str) -> None:
         build(name).decode(torch.zeros(1, 2), ["T1"])
 
 
-@pytest.mark.parametrize("name", [n for n, kind in MODELS.items() if not kind.can_embed])
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in EMBEDDING])
 def test_a_baseline_has_no_code(name: str) -> None:
     calls: list[Callable[[Batch], object]] = [build(name).encode, build(name).embed]
     for call in calls:
