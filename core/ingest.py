@@ -12,6 +12,7 @@ import numpy as np
 
 from core.cohort import Cohort, volume_facts
 from core.errors import InvalidConfigError, RefusedError, UserError
+from core.preprocess.faces import with_face_check
 from core.progress import Progress, silent
 from core.readers.choice import Choice
 from core.readers.decoder import Decoder
@@ -128,7 +129,13 @@ class _Importer:
     def take(self, row: Row) -> None:
         """Read, check and store one image; whatever is wrong with it becomes its files' fate."""
         proposal = row.proposal
-        outcome = {"fate": proposal.fate, "code": proposal.code, "message": proposal.message, "case": row.case_id}
+        outcome: dict[str, Any] = {
+            "fate": proposal.fate,
+            "code": proposal.code,
+            "message": proposal.message,
+            "case": row.case_id,
+            "codes": [proposal.code] if proposal.code else [],
+        }
         if row.parts:
             try:
                 self._leave_behind(row)
@@ -139,11 +146,11 @@ class _Importer:
                     outcome["case"] = self._store(row, volume)
                 codes = volume.warnings
                 outcome |= {"fate": "warned" if codes else "accepted", "code": codes[0] if codes else ""}
-                outcome["message"] = explain(codes)
+                outcome |= {"codes": list(codes), "message": explain(codes)}
             except UserError as error:
                 fate = "quarantined" if error.code in QUARANTINE else "rejected"
                 fate = "ignored" if error.code == "ALREADY-THERE" else fate
-                outcome |= {"fate": fate, "code": error.code, "message": str(error)}
+                outcome |= {"fate": fate, "code": error.code, "codes": [error.code], "message": str(error)}
         if outcome["fate"] not in ("accepted", "warned") and outcome["code"] not in STORED_BEFORE:
             outcome["case"] = ""
         for n in row.sources:
@@ -154,7 +161,7 @@ class _Importer:
         volume = self.decoder.read(parts, row.proposal.modality)
         chosen = {"FRAME-CHOSEN"} if row.parts[0][1].frame_index >= 0 else set()
         extra = [code for code in row.parts[0][1].warnings if code not in {*volume.warnings, *chosen}]
-        return replace(volume, warnings=(*volume.warnings, *extra))
+        return with_face_check(replace(volume, warnings=(*volume.warnings, *extra)))
 
     def _leave_behind(self, row: Row) -> None:
         """Count what is not taken along; nothing is read where a name would carry identity into the cohort."""

@@ -12,6 +12,7 @@ from scipy import ndimage
 from core.config import Settings
 from core.errors import RefusedError
 from core.preprocess.brain import T1_LIKE, extract_brain
+from core.preprocess.faces import FACE_VISIBLE
 from core.preprocess.grids import AIR_HU, Mask
 from core.preprocess.masks import make_mask
 from core.preprocess.piece import Piece
@@ -42,7 +43,8 @@ def deface_case(piece: Piece, config: DefaceConfig) -> Piece:
     face = face_of(_brain_of(piece), piece.grid.affine, config.margin_mm)
     share = round(float((face & body).sum() / body.sum()), 3)
     found = piece.each(lambda volume: _without(volume, face))
-    return replace(found, findings={**piece.findings, "deface": {"removed_share": share}})
+    warnings = {name: tuple(code for code in codes if code != FACE_VISIBLE) for name, codes in piece.warnings.items()}
+    return replace(found, warnings=warnings, findings={**piece.findings, "deface": {"removed_share": share}})
 
 
 def _brain_of(piece: Piece) -> Mask:

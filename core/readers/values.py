@@ -35,6 +35,7 @@ WARNINGS: dict[str, str] = {  # what stays with a case, and what it means
     "SAME-NAME": "Two series of this patient have the same kind; the later one carries a number.",
     "NO-ORIENTATION": "The file does not say how the image lies in the patient.",
     "FLAT-RESHAPED": "Each row of the array was taken as a square picture.",
+    "FACE-VISIBLE": "A whole head: its face could be recognised. Prepare can remove it: recipe step Face.",
 }
 
 

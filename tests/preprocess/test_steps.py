@@ -14,6 +14,7 @@ from core.preprocess.bias import BiasConfig, correct, correct_case
 from core.preprocess.brain import extract_brain
 from core.preprocess.crop import CropConfig, crop_case
 from core.preprocess.deface import DefaceConfig, deface_case, face_of
+from core.preprocess.faces import shows_face
 from core.preprocess.grids import Grid, canonical
 from core.preprocess.piece import Piece
 from core.preprocess.repair import RepairConfig, repair_case
@@ -138,8 +139,9 @@ def test_a_real_head_gives_its_brain_and_loses_its_face(real_data: Path) -> None
     turned = canonical(head)
     again = extract_brain(turned)
     np.testing.assert_array_equal(canonical(head.with_data(brain.astype(np.float32))).data > 0, again)
-    piece = piece_of(turned)
+    piece = piece_of(turned).warned("T1", "FACE-VISIBLE", "NO-SPACING")
     done = deface_case(piece, DefaceConfig(enabled=True))
+    assert done.warnings == {"T1": ("NO-SPACING",)} and shows_face(turned) and not shows_face(done.volumes["T1"])
     removed = done.volumes["T1"].data != turned.data
     assert not (removed & again).any()
     assert 0.02 < done.findings["deface"]["removed_share"] < 0.3
