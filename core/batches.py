@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -9,13 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.config import RunConfig
+from core.config import RunConfig, TrainConfig
 from core.dataset import Dataset
 from core.errors import InvalidConfigError
 from core.models.base import Batch, Shapes
+from core.windows import cut_image, cut_mask, moved, patch_places, slice_position
 
 HELD_BYTES = 256 * 2**20  # training slices that fit in this are read once and held
-Row = tuple[str, int]  # a case id and a slice position
+MIN_FRACTION = 0.05
+Row = tuple[str, int]  # a case id and a window's place
 
 
 def modalities_of(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
@@ -32,14 +35,37 @@ def modalities_of(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
     return named or dataset.modalities
 
 
-def shapes_of(dataset: Dataset, modalities: Sequence[str]) -> Shapes:
-    """What a model for this dataset is built for."""
+def shapes_of(dataset: Dataset, modalities: Sequence[str], train: TrainConfig | None = None) -> Shapes:
+    """What a model for this dataset is built for: slices, unless the training's settings ask for something else."""
     i, j, k = dataset.shape
-    return Shapes(tuple(modalities), (i, j), k)
+    if train is None or train.input == "slices":
+        return Shapes(tuple(modalities), (i, j), k)
+    if train.input == "stacks":
+        return Shapes(tuple(modalities), (i, j), k, train.stack)
+    return Shapes(tuple(modalities), tuple(min(train.patch, length) for length in dataset.shape), k)
 
 
-def informative_rows(dataset: Dataset, case_ids: Sequence[str], min_fraction: float = 0.05) -> list[Row]:
-    """The slices worth learning from: their mask has at least `min_fraction` of the case's largest slice's."""
+def informative_patches(dataset: Dataset, case_ids: Sequence[str], shapes: Shapes, overlap: float = 0.5) -> list[Row]:
+    """Patches worth learning from: at least a twentieth of the fullest one's share lies in the mask."""
+    places = patch_places(dataset.shape, shapes.size, overlap)
+    rows: list[Row] = []
+    for case_id in case_ids:
+        mask = dataset.mask(case_id)
+        counts = np.array([np.count_nonzero(cut_mask(mask, place, shapes)) for place in places])
+        rows += [(case_id, places[n]) for n in np.flatnonzero(counts > MIN_FRACTION * counts.max())]
+    return rows
+
+
+def informative_rows(
+    dataset: Dataset, case_ids: Sequence[str], shapes: Shapes | None = None, min_fraction: float = MIN_FRACTION
+) -> list[Row]:
+    """The slices worth learning from: their mask has at least `min_fraction` of the case's largest slice's.
+
+    Args:
+        shapes: where they are of patches, those are chosen instead.
+    """
+    if shapes and shapes.spatial_dims == 3:
+        return informative_patches(dataset, case_ids, shapes)
     rows: list[Row] = []
     for case_id in case_ids:
         areas = dataset.mask(case_id).sum(axis=(0, 1))
@@ -47,12 +73,12 @@ def informative_rows(dataset: Dataset, case_ids: Sequence[str], min_fraction: fl
     return rows
 
 
-def make_batch(dataset: Dataset, rows: Sequence[Row], modalities: Sequence[str]) -> Batch:
-    """Stack slices; what a case lacks is zero and marked absent."""
-    size = dataset.shape[:2]
-    x = {m: torch.zeros(len(rows), 1, *size) for m in modalities}
+def make_batch(dataset: Dataset, rows: Sequence[Row], shapes: Shapes) -> Batch:
+    """Windows of these shapes, one above the other; what a case lacks is zero and marked absent."""
+    modalities = shapes.modalities
+    x = {m: torch.zeros(len(rows), shapes.channels, *shapes.size) for m in modalities}
     present = {m: torch.zeros(len(rows), dtype=torch.bool) for m in modalities}
-    mask = torch.zeros(len(rows), 1, *size, dtype=torch.bool)
+    mask = torch.zeros(len(rows), 1, *shapes.size, dtype=torch.bool)
     numbers = {case_id: number for number, case_id in enumerate(dataset.case_ids)}
     by_case: dict[str, list[tuple[int, int]]] = {}
     for row, (case_id, k) in enumerate(rows):
@@ -60,13 +86,14 @@ def make_batch(dataset: Dataset, rows: Sequence[Row], modalities: Sequence[str])
     for case_id, places in by_case.items():
         has = dataset.record(case_id)["modalities"]
         slices, judged = dataset.slices(case_id), dataset.mask(case_id)
-        for row, k in places:
-            mask[row, 0] = torch.from_numpy(np.array(judged[:, :, k]))
+        for row, place in places:
+            mask[row] = torch.from_numpy(cut_mask(judged, place, shapes))
             for m in set(modalities) & set(has):
-                x[m][row, 0] = torch.from_numpy(np.array(slices[k, has.index(m)]))
+                x[m][row] = torch.from_numpy(cut_image(slices, has.index(m), place, shapes))
                 present[m][row] = True
     case_index = torch.tensor([numbers[case_id] for case_id, _ in rows], dtype=torch.long)
-    return Batch(x, present, mask, case_index, torch.tensor([k for _, k in rows], dtype=torch.long))
+    positions = [slice_position(place, dataset.shape, shapes) for _, place in rows]
+    return Batch(x, present, mask, case_index, torch.tensor(positions, dtype=torch.long))
 
 
 def take(batch: Batch, rows: Tensor) -> Batch:
@@ -79,41 +106,47 @@ def take(batch: Batch, rows: Tensor) -> Batch:
 class Slices:
     """Rows of a dataset to draw batches from: held in memory where they fit, else read again each time.
 
+    Patches are moved a little each time they are drawn, so that voxels are not always seen from the same place.
+
     Unpaired, each modality of a row is a slice of its own, drawn from all that have the modality; mask, case and
     position are then those of the first modality.
     """
 
-    def __init__(self, dataset: Dataset, rows: Sequence[Row], modalities: Sequence[str], paired: bool = True) -> None:
-        self.dataset, self.rows, self.modalities, self.paired = dataset, list(rows), tuple(modalities), paired
-        i, j, _ = dataset.shape
-        fits = len(self.rows) * i * j * 4 * len(self.modalities) <= HELD_BYTES
-        self._held = make_batch(dataset, self.rows, modalities) if fits else None
+    def __init__(self, dataset: Dataset, rows: Sequence[Row], shapes: Shapes, paired: bool = True) -> None:
+        self.dataset, self.rows, self.shapes, self.paired = dataset, list(rows), shapes, paired
+        n_bytes = len(self.rows) * math.prod(shapes.size) * shapes.channels * 4 * len(shapes.modalities)
+        fits = shapes.spatial_dims == 2 and n_bytes <= HELD_BYTES
+        self._held = make_batch(dataset, self.rows, shapes) if fits else None
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batch(self, numbers: Sequence[int]) -> Batch:
+    def batch(self, numbers: Sequence[int], rng: np.random.Generator) -> Batch:
         """The rows with these numbers, stacked."""
         if self._held is not None:
             return take(self._held, torch.tensor(numbers, dtype=torch.long))
-        return make_batch(self.dataset, [self.rows[n] for n in numbers], self.modalities)
+        rows, shapes = [self.rows[n] for n in numbers], self.shapes
+        if shapes.spatial_dims == 3:
+            rows = [(case_id, moved(place, self.dataset.shape, shapes.size, rng)) for case_id, place in rows]
+        return make_batch(self.dataset, rows, shapes)
 
     def epoch(self, batch_size: int, rng: np.random.Generator) -> Iterator[Batch]:
         """All rows once, in random order, the last batch smaller; unpaired, in another order for each modality."""
         orders = self._orders(rng)
         for start in range(0, len(self), batch_size):
-            yield self._joined({m: order[start : start + batch_size] for m, order in orders.items()})
+            yield self._joined({m: order[start : start + batch_size] for m, order in orders.items()}, rng)
 
     def _orders(self, rng: np.random.Generator) -> dict[str, list[int]]:
         """Row numbers, in one order for all modalities or one for each; what fewer rows have comes round again."""
         n = len(self.rows)
         if self.paired:
             return {"all": rng.permutation(n).tolist()}
-        having = {m: [k for k, (case_id, _) in enumerate(self.rows) if self._has(case_id, m)] for m in self.modalities}
+        order = self.shapes.modalities
+        having = {m: [k for k, (case_id, _) in enumerate(self.rows) if self._has(case_id, m)] for m in order}
         return {m: np.resize(rng.permutation(rows or n), n).tolist() for m, rows in having.items()}
 
-    def _joined(self, numbers: Mapping[str, Sequence[int]]) -> Batch:
-        parts = {m: self.batch(rows) for m, rows in numbers.items()}
+    def _joined(self, numbers: Mapping[str, Sequence[int]], rng: np.random.Generator) -> Batch:
+        parts = {m: self.batch(rows, rng) for m, rows in numbers.items()}
         first = next(iter(parts.values()))
         if self.paired:
             return first
@@ -124,11 +157,11 @@ class Slices:
         return modality in self.dataset.record(case_id)["modalities"]
 
 
-def case_batches(dataset: Dataset, case_id: str, modalities: Sequence[str], batch_size: int = 32) -> Iterator[Batch]:
-    """All slices of one case, in order."""
+def case_batches(dataset: Dataset, case_id: str, shapes: Shapes, batch_size: int = 32) -> Iterator[Batch]:
+    """All slices (or stacks around them) of one case, in order."""
     rows = [(case_id, k) for k in range(dataset.shape[2])]
     for start in range(0, len(rows), batch_size):
-        yield make_batch(dataset, rows[start : start + batch_size], modalities)
+        yield make_batch(dataset, rows[start : start + batch_size], shapes)
 
 
 def crop(images: Tensor, dataset: Dataset) -> Tensor:

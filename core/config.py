@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from core.errors import InvalidConfigError
 
@@ -75,6 +75,15 @@ def _as_names(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_names)]  # one name may be written without a list
 
 
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("Input should be an odd number")
+    return value
+
+
+Odd = Annotated[int, AfterValidator(_odd)]
+
+
 class TrainConfig(Settings):
     """How a model is trained, whatever the model."""
 
@@ -91,6 +100,11 @@ class TrainConfig(Settings):
     preview_every: int = Field(250, ge=1, le=100_000, description="Steps between sample reconstructions")
     average: float = Field(0.99, ge=0, lt=1, description="How slowly the averaged weights follow; 0: no average")
     clip: float = Field(4.0, ge=0, le=1000, description="Cut gradients over this many times their usual size; 0: never")
+    input: Literal["slices", "stacks", "patches"] = Field(
+        "slices", description="What is seen at once: axial slices, slices with their neighbours, or blocks of volume"
+    )
+    stack: Odd = Field(3, ge=3, le=15, description="Slices in a stack, an odd number; for stacks only")
+    patch: int = Field(48, ge=8, le=256, description="Voxels along each side of a block; for patches only")
     modalities: Names = Field((), description="Modalities to learn from; empty means all in the dataset")
     infonce_weight: float = Field(
         0.0, ge=0, le=1e6, description="Pull codes of one slice together by InfoNCE; needs batches of 8 or more; 0: off"

@@ -19,7 +19,7 @@ from core.compare import judged_mask
 from core.errors import InvalidConfigError
 from core.metrics import IN_UNIT, METRICS, Judge
 from core.models import MODELS
-from core.models.base import Batch
+from core.models.base import Batch, Shapes
 from core.progress import Progress, silent
 from core.protocol import cost_of, protocol_of
 from core.statistics import mean_interval
@@ -164,13 +164,25 @@ def _view(loaded: LoadedRun, case_id: str, targets: set[str]) -> CaseView:
             judges[target] = Judge(np.array(dataset.volume(case_id, target)[..., slab]), mask)
     known = [m for m in loaded.modalities if m in has]
     unit_scales = {target: dataset.unit_scale(target, case_id) for target in targets}
-    return CaseView(case_id, positions, _batches(loaded, case_id, positions, known), judges, unit_scales)
+    batches = _batches(loaded, case_id, positions, shapes_of(dataset, known))
+    return CaseView(case_id, positions, batches, judges, unit_scales)
 
 
-def _batches(loaded: LoadedRun, case_id: str, positions: range, modalities: Sequence[str]) -> list[Batch]:
+def _batches(loaded: LoadedRun, case_id: str, positions: range, shapes: Shapes) -> list[Batch]:
     rows = [(case_id, k) for k in positions]
     chunks = (rows[start : start + BATCH_SIZE] for start in range(0, len(rows), BATCH_SIZE))
-    return [to_device(loaded, make_batch(loaded.dataset, chunk, modalities)) for chunk in chunks]
+    return [to_device(loaded, make_batch(loaded.dataset, chunk, shapes)) for chunk in chunks]
+
+
+def _images(loaded: LoadedRun, view: CaseView, source: str, task: Task) -> dict[str, Array]:
+    """(I, J, K') of each target in the judged slices, the given images taken from the case `source`."""
+    shapes = loaded.model.shapes.only(task.given)
+    if shapes.spatial_dims == 3:
+        whole = synthesise_case(loaded, view.id, task.given, task.targets, source)
+        return {m: image[..., view.positions.start : view.positions.stop] for m, image in whole.items()}
+    is_read = source == view.id and shapes.channels == 1
+    batches = view.batches if is_read else _batches(loaded, source, view.positions, shapes)
+    return synthesise_batches(loaded, batches, task.given, task.targets)
 
 
 def _judge(contender: Contender, view: CaseView, task: Task) -> Iterator[Row]:
@@ -180,7 +192,7 @@ def _judge(contender: Contender, view: CaseView, task: Task) -> Iterator[Row]:
     known = {t: view.known[contender.name, t] for t in targets if (contender.name, t) in view.known}
     fresh = [t for t in targets if t not in known]
     start = time.perf_counter()
-    images = synthesise_batches(contender.loaded, view.batches, task.given, fresh) if fresh else {}
+    images = _images(contender.loaded, view, view.id, Task(task.given, tuple(fresh))) if fresh else {}
     seconds = (time.perf_counter() - start) / max(1, len(fresh))
     for target in targets:
         row = known.get(target) or {**_scores(view, images[target], target), "seconds": seconds}
@@ -203,9 +215,8 @@ def _check_source(loaded: LoadedRun, view: CaseView, rows: Sequence[Row], strang
     own = [row for row in rows if row["model"] == loaded.run.config.model]
     if stranger is None or not own:
         return
-    given = own[0]["given"]
-    batches = _batches(loaded, stranger, view.positions, given)
-    images = synthesise_batches(loaded, batches, given, [row["target"] for row in own])
+    task = Task(tuple(own[0]["given"]), tuple(row["target"] for row in own))
+    images = _images(loaded, view, stranger, task)
     for row in own:
         swapped = _scores(view, images[row["target"]], row["target"])["mae"]
         ratio = swapped / row["mae"] if row["mae"] else None
@@ -225,13 +236,14 @@ def _stranger(loaded: LoadedRun, cases: Sequence[str], case_id: str, task: Task)
 def fit_baselines(loaded: LoadedRun) -> list[Contender]:
     """The baselines, fitted on the run's training cases; none twice where the run is a baseline itself."""
     rows = informative_rows(loaded.dataset, loaded.split.train, min_fraction=0.0)
+    shapes = shapes_of(loaded.dataset, loaded.modalities)
     contenders = []
     for name, reads_given in BASELINES.items():
         if name == loaded.run.config.model or name not in MODELS:
             continue
-        model = MODELS[name](MODELS[name].Config(), shapes_of(loaded.dataset, loaded.modalities))
+        model = MODELS[name](MODELS[name].Config(), shapes)
         starts = range(0, len(rows), BATCH_SIZE)
-        model.fit(make_batch(loaded.dataset, rows[n : n + BATCH_SIZE], loaded.modalities) for n in starts)
+        model.fit(make_batch(loaded.dataset, rows[n : n + BATCH_SIZE], shapes) for n in starts)
         contenders.append(Contender(name, replace(loaded, model=model.to(loaded.device).eval()), reads_given))
     return contenders
 

@@ -6,20 +6,22 @@ import io
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from core.batches import informative_rows, make_batch
 from core.dataset import Dataset, Split
-from core.models.base import Model
+from core.models.base import Model, Shapes
 from core.runs import Run
+from core.windows import middle
 from core.workspace import atomic_write
 
 
 @torch.inference_mode()
 def write_preview(run: Run, dataset: Dataset, model: Model, split: Split, step: int) -> None:
     """previews/STEP.npz: one slice, "T1__T2" made from T1 alone, "source__T1" and "target__T2" as they are."""
-    rows = informative_rows(dataset, (split.val or split.train)[:1])
-    batch = make_batch(dataset, [rows[len(rows) // 2]], model.shapes.modalities)
+    rows = informative_rows(dataset, (split.val or split.train)[:1], model.shapes)
+    batch = make_batch(dataset, [rows[len(rows) // 2]], model.shapes)
     batch = batch.to(next(iter(model.state_dict().values())).device)
     has = [m for m in batch.x if bool(batch.present[m])]
     images: dict[str, Tensor] = {}
@@ -28,7 +30,15 @@ def write_preview(run: Run, dataset: Dataset, model: Model, split: Split, step: 
         targets = [target for target in has if model.supports((m,), target)]
         made = model.synthesise(batch.only([m]), targets) if targets else {}
         images |= {f"{m}__{target}": image for target, image in made.items()}
-    arrays = {key: image[0, 0].cpu().numpy().astype(np.float16) for key, image in images.items()}
+    arrays = {key: _one_slice(image[0], model.shapes) for key, image in images.items()}
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     atomic_write(run.folder / "previews" / f"{step:06d}.npz", stream.getvalue())
+
+
+def _one_slice(image: Tensor, shapes: Shapes) -> NDArray[np.float16]:
+    """(C, *size) -> (H, W): the middle of a stack, the middle slice of a patch."""
+    own = image[middle(shapes)]
+    if shapes.spatial_dims == 3:
+        own = own[:, :, shapes.size[2] // 2]
+    return own.cpu().numpy().astype(np.float16)

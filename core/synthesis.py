@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,17 +13,21 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 
-from core.batches import case_batches, crop, modalities_of, shapes_of
+from core.batches import case_batches, crop, make_batch, modalities_of, shapes_of
 from core.config import build
 from core.dataset import PHYSICAL_UNITS, Dataset, Split
 from core.errors import DeviceError, InvalidConfigError, NotFoundError, UserError
 from core.models import MODELS
-from core.models.base import Batch, Model
+from core.models.base import Batch, Model, Shapes, place
 from core.runs import Run
 from core.types import Array, Volume
+from core.windows import box_of, middle, patch_places, patch_weights
 from core.workspace import Workspace
 
 BATCH_SIZE = 16  # slices: larger ones leave the CPU's caches
+OVERLAP = 0.25  # of neighbouring patches
+FEATURES = 128  # maps of full size that a network may hold for each voxel
+CPU_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +84,9 @@ def load_run(workspace: Workspace, run: Run, device: str | torch.device = "cpu")
         raise InvalidConfigError(f"There is no model of that name here. Known: {', '.join(sorted(MODELS))}.")
     modalities = modalities_of(config, dataset)
     kind = MODELS[config.model]
-    model = kind(build(kind.Config, config.model_settings), shapes_of(dataset, modalities))
+    model = kind(build(kind.Config, config.model_settings), shapes_of(dataset, modalities, config.train))
     _fill(model, weights)
-    _place(model, chosen)
+    place(model.eval(), chosen)
     split = dataset.split(config.seed, config.fold, config.n_folds)
     return LoadedRun(run, dataset, model, modalities, split, chosen)
 
@@ -105,13 +110,6 @@ def _fill(model: Model, weights: bytes) -> None:
         raise UserError("The weights do not fit this version of the model. Train again.", "WEIGHTS-MISFIT") from error
 
 
-def _place(model: Model, device: torch.device) -> None:
-    model.to(device).eval()
-    for parameter in model.parameters():
-        if parameter.ndim == 4:  # convolutions; `to` would refuse a model with buffers of other ranks
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-
-
 def supported_targets(loaded: LoadedRun, given: Sequence[str]) -> tuple[str, ...]:
     """What the model makes from these; a target that is itself given is a reconstruction."""
     if not set(given) <= set(loaded.learnt):
@@ -122,7 +120,7 @@ def supported_targets(loaded: LoadedRun, given: Sequence[str]) -> tuple[str, ...
 def synthesise_case(
     loaded: LoadedRun, case_id: str, given: Sequence[str], targets: Sequence[str], source_case: str | None = None
 ) -> dict[str, Array]:
-    """Whole volumes of the targets: (I, J, K) float32 on the 0-1 scale, by slices.
+    """Whole volumes of the targets: (I, J, K) float32 on the 0-1 scale, by slices, stacks or overlapping patches.
 
     Args:
         source_case: take the given images from this other case, to see whether the model reads its source.
@@ -134,7 +132,9 @@ def synthesise_case(
     source = source_case or case_id
     check_request(loaded, source, given, targets)
     loaded.dataset.record(case_id)
-    batches = case_batches(loaded.dataset, source, given, BATCH_SIZE)
+    if loaded.model.shapes.spatial_dims == 3:
+        return _by_patches(loaded, source, given, targets)
+    batches = case_batches(loaded.dataset, source, loaded.model.shapes.only(given), BATCH_SIZE)
     return synthesise_batches(loaded, (to_device(loaded, batch) for batch in batches), given, targets)
 
 
@@ -158,7 +158,7 @@ def check_request(loaded: LoadedRun, case_id: str, given: Sequence[str], targets
 
 def to_device(loaded: LoadedRun, batch: Batch) -> Batch:
     """Where the model is, in the memory format that convolutions are fast in."""
-    return batch.to(loaded.device, torch.channels_last)
+    return batch.to(loaded.device, is_fast=True)
 
 
 @torch.inference_mode()
@@ -170,8 +170,37 @@ def synthesise_batches(
     for batch in batches:
         images = loaded.model.synthesise(batch.only(given), targets)
         for target in targets:
-            parts[target].append(crop(images[target][:, 0].float(), loaded.dataset).cpu().numpy())
+            own = images[target][:, middle(loaded.model.shapes)]
+            parts[target].append(crop(own.float(), loaded.dataset).cpu().numpy())
     return {target: np.concatenate(slices).transpose(1, 2, 0) for target, slices in parts.items()}
+
+
+@torch.inference_mode()
+def _by_patches(loaded: LoadedRun, case_id: str, given: Sequence[str], targets: Sequence[str]) -> dict[str, Array]:
+    """Overlapping patches, read from the disk as they are needed, each counting most in its middle."""
+    dataset, shapes = loaded.dataset, loaded.model.shapes
+    places = patch_places(dataset.shape, shapes.size, OVERLAP)
+    weights = patch_weights(shapes.size)
+    sums = {target: np.zeros(dataset.shape, np.float32) for target in targets}
+    total = np.zeros(dataset.shape, np.float32)
+    n = patches_at_once(shapes, loaded.device)
+    for start in range(0, len(places), n):
+        chosen = places[start : start + n]
+        batch = make_batch(dataset, [(case_id, place) for place in chosen], shapes.only(given))
+        images = loaded.model.synthesise(to_device(loaded, batch), targets)
+        for row, at in enumerate(chosen):
+            box = box_of(at, dataset.shape, shapes)
+            total[box] += weights
+            for target in targets:
+                sums[target][box] += weights * images[target][row, 0].float().cpu().numpy()
+    return {target: image / total for target, image in sums.items()}
+
+
+def patches_at_once(shapes: Shapes, device: torch.device) -> int:
+    """As many as the free memory of the device holds comfortably; on a CPU more than a few leave its caches."""
+    n_bytes = math.prod(shapes.size) * shapes.channels * 4 * FEATURES
+    free = torch.cuda.mem_get_info(device)[0] / 2 if device.type == "cuda" else CPU_BYTES
+    return max(1, min(64, int(free / n_bytes)))
 
 
 def physical_scale(dataset: Dataset, case_id: str, modality: str) -> tuple[float, float] | None:

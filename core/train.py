@@ -21,7 +21,7 @@ from core.dataset import Dataset, Split
 from core.errors import InvalidConfigError, UserError
 from core.memory import backward
 from core.models import MODELS
-from core.models.base import Batch, Model
+from core.models.base import Batch, Model, Shapes, place
 from core.models.terms import with_terms
 from core.previews import write_preview
 from core.progress import Cancelled, Progress, silent
@@ -32,7 +32,7 @@ from core.transfer import start_from, trainable_parts
 from core.workspace import atomic_write
 
 LOG_EVERY = 10  # steps
-MAX_VAL_ROWS = 64
+MAX_VAL_ROWS, MAX_VAL_PIXELS = 64, 2**20
 
 
 def make_config(  # noqa: PLR0913
@@ -80,7 +80,7 @@ def build_model(config: RunConfig, dataset: Dataset) -> Model:
     """The run's model with fresh weights."""
     kind = _kind(config.model)
     settings = build(kind.Config, config.model_settings)
-    return kind(settings, shapes_of(dataset, modalities_of(config, dataset)))
+    return kind(settings, shapes_of(dataset, modalities_of(config, dataset), config.train))
 
 
 def train(run: Run, dataset: Dataset, device: torch.device, progress: Progress = silent) -> Model:
@@ -98,12 +98,13 @@ def train(run: Run, dataset: Dataset, device: torch.device, progress: Progress =
     if config.dataset_fingerprint and config.dataset_fingerprint != dataset.fingerprint:
         raise InvalidConfigError("The dataset has changed since this run was made. Make a new run.", "DATASET-CHANGED")
     torch.manual_seed(config.seed)
-    model = build_model(config, dataset).to(device)
+    model = build_model(config, dataset)
+    place(model, device)
     split = dataset.split(config.seed, config.fold, config.n_folds)
     if not model.parts():
         return _fit_once(run, dataset, model, split, progress)
     start_from(run, dataset, model)
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(model, device)
     return Training(run, dataset, model, split, progress).run_all()
 
 
@@ -116,14 +117,14 @@ def _fit_once(run: Run, dataset: Dataset, model: Model, split: Split, progress: 
     def batches() -> Iterator[Batch]:
         for number, case_id in enumerate(split.train):
             progress(number, len(split.train), "Reading training cases")
-            for batch in case_batches(dataset, case_id, model.shapes.modalities):
+            for batch in _all_windows(dataset, case_id, model.shapes):
                 yield batch.to(device)
 
     model.fit(batches())
     save_weights(run, model)
     for name, part in (("train", split.train), ("val", split.val)):
         if part:
-            loss = _loss_on(model, _sample(dataset, part, model.shapes.modalities).to(device), 1)
+            loss = _loss_on(model, _sample(dataset, part, model.shapes).to(device), 1)
             run.append_history({"step": 1, "epoch": 1, "split": name, **loss, "seconds": time.monotonic() - started})
     write_preview(run, dataset, model, split, 1)
     progress(len(split.train), len(split.train), "Fitted")
@@ -139,11 +140,11 @@ class Training:
         self.device = next(model.parameters()).device
         self.averaged = copy.deepcopy(model).eval()
         self.rng = np.random.default_rng(run.config.seed)
-        modalities = model.shapes.modalities
-        self.slices = Slices(dataset, informative_rows(dataset, split.train), modalities, model.paired)
+        rows = informative_rows(dataset, split.train, model.shapes)
+        self.slices = Slices(dataset, rows, model.shapes, model.paired)
         if not len(self.slices):
             raise InvalidConfigError("No training slice has anything in its mask.", "NO-SLICES")
-        self.val = _sample(dataset, split.val, modalities).to(self.device) if split.val else None
+        self.val = _sample(dataset, split.val, model.shapes).to(self.device) if split.val else None
         self.parts = trainable_parts(model, self.settings.freeze)
         self.optimisers = {name: optimiser(parameters, self.settings) for name, parameters in self.parts.items()}
         self.usual_norm = dict.fromkeys(self.optimisers, 0.0)
@@ -184,7 +185,7 @@ class Training:
 
     def _epoch(self, epoch: int) -> None:
         for batch in self.resume.batches(epoch):
-            moved = batch.to(self.device, torch.channels_last)
+            moved = batch.to(self.device, is_fast=True)
             lr = self._set_lr()
             self._step(augment(moved, self.rng) if self.settings.augment else moved)
             self.clock.step += 1
@@ -275,10 +276,20 @@ def _logged(losses: Mapping[str, Tensor], part: str, n_parts: int) -> dict[str, 
     return {prefix + key: float(value.detach()) for key, value in losses.items()}
 
 
-def _sample(dataset: Dataset, case_ids: tuple[str, ...], modalities: tuple[str, ...]) -> Batch:
-    """Some informative slices, evenly over the cases."""
-    rows = informative_rows(dataset, case_ids)
-    return make_batch(dataset, rows[:: math.ceil(len(rows) / MAX_VAL_ROWS)], modalities)
+def _all_windows(dataset: Dataset, case_id: str, shapes: Shapes) -> Iterator[Batch]:
+    """Every slice or stack of a case, or the patches worth learning from."""
+    if shapes.spatial_dims == 2:
+        yield from case_batches(dataset, case_id, shapes)
+        return
+    for row in informative_rows(dataset, [case_id], shapes):
+        yield make_batch(dataset, [row], shapes)
+
+
+def _sample(dataset: Dataset, case_ids: tuple[str, ...], shapes: Shapes) -> Batch:
+    """Some informative windows, evenly over the cases."""
+    rows = informative_rows(dataset, case_ids, shapes)
+    most = max(4, min(MAX_VAL_ROWS, MAX_VAL_PIXELS // math.prod(shapes.size)))
+    return make_batch(dataset, rows[:: math.ceil(len(rows) / most)], shapes)
 
 
 @torch.no_grad()

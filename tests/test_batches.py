@@ -12,6 +12,8 @@ from core.config import RunConfig
 from core.dataset import Dataset
 from core.errors import InvalidConfigError
 
+RNG = np.random.default_rng(0)
+
 
 def config(dataset: Dataset, *modalities: str) -> RunConfig:
     return RunConfig.model_validate({"dataset": dataset.name, "model": "ae", "train": {"modalities": modalities}})
@@ -19,7 +21,7 @@ def config(dataset: Dataset, *modalities: str) -> RunConfig:
 
 def test_a_batch_holds_the_slices_that_were_asked_for(dataset: Dataset) -> None:
     rows = [("case-03", 4), ("case-00", 1), ("case-03", 0)]
-    batch = make_batch(dataset, rows, ("CT", "T1"))
+    batch = make_batch(dataset, rows, shapes_of(dataset, ("CT", "T1")))
     for row, (case_id, k) in enumerate(rows):
         np.testing.assert_array_equal(batch.x["T1"][row, 0].numpy(), dataset.volume(case_id, "T1")[:, :, k])
         np.testing.assert_array_equal(batch.mask[row, 0].numpy(), dataset.mask(case_id)[:, :, k])
@@ -28,7 +30,7 @@ def test_a_batch_holds_the_slices_that_were_asked_for(dataset: Dataset) -> None:
 
 
 def test_what_a_case_lacks_is_zero_and_marked_absent(dataset: Dataset) -> None:
-    batch = make_batch(dataset, [("case-02", 2), ("case-00", 2)], ("T1", "T2"))
+    batch = make_batch(dataset, [("case-02", 2), ("case-00", 2)], shapes_of(dataset, ("T1", "T2")))
     assert batch.present["T2"].tolist() == [False, True]
     assert batch.present["T1"].tolist() == [True, True]
     assert batch.x["T2"][0].abs().max() == 0
@@ -39,11 +41,11 @@ def test_images_are_not_padded(dataset: Dataset) -> None:
     shapes = shapes_of(dataset, ("T1",))
     assert shapes.size == (i, j)
     assert shapes.n_positions == k
-    assert make_batch(dataset, [("case-00", 0)], ("T1",)).x["T1"].shape == (1, 1, i, j)
+    assert make_batch(dataset, [("case-00", 0)], shapes_of(dataset, ("T1",))).x["T1"].shape == (1, 1, i, j)
 
 
 def test_an_epoch_has_every_row_once_in_a_seeded_order(dataset: Dataset) -> None:
-    slices = Slices(dataset, informative_rows(dataset, dataset.case_ids), dataset.modalities)
+    slices = Slices(dataset, informative_rows(dataset, dataset.case_ids), shapes_of(dataset, dataset.modalities))
 
     def order(seed: int) -> list[tuple[int, int]]:
         batches = list(slices.epoch(5, np.random.default_rng(seed)))
@@ -69,7 +71,7 @@ def place_of(dataset: Dataset, modality: str, image: torch.Tensor) -> tuple[str,
 def test_unpaired_draws_take_each_modality_from_a_slice_of_its_own(dataset: Dataset) -> None:
     rows = informative_rows(dataset, dataset.case_ids)
     with_t2 = {row for row in rows if "T2" in dataset.record(row[0])["modalities"]}
-    slices = Slices(dataset, rows, ("T1", "T2"), paired=False)
+    slices = Slices(dataset, rows, shapes_of(dataset, ("T1", "T2")), paired=False)
     batches = list(slices.epoch(5, np.random.default_rng(0)))
     places = {m: [place_of(dataset, m, image[0]) for b in batches for image in b.x[m]] for m in ("T1", "T2")}
     assert sorted(places["T1"]) == sorted(rows)
@@ -83,7 +85,8 @@ def test_unpaired_draws_are_seeded_and_the_same_whether_held_in_memory_or_not(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def drawn(seed: int) -> list[torch.Tensor]:
-        slices = Slices(dataset, informative_rows(dataset, dataset.case_ids), ("T1", "T2"), paired=False)
+        rows, shapes = informative_rows(dataset, dataset.case_ids), shapes_of(dataset, ("T1", "T2"))
+        slices = Slices(dataset, rows, shapes, paired=False)
         return [b.x["T2"] for b in slices.epoch(4, np.random.default_rng(seed))]
 
     held, other = drawn(0), drawn(1)
@@ -94,7 +97,7 @@ def test_unpaired_draws_are_seeded_and_the_same_whether_held_in_memory_or_not(
 
 def test_a_modality_that_no_row_has_stays_absent_in_unpaired_draws(dataset: Dataset) -> None:
     without = [case_id for case_id in dataset.case_ids if "T2" not in dataset.record(case_id)["modalities"]]
-    slices = Slices(dataset, informative_rows(dataset, without), ("T1", "T2"), paired=False)
+    slices = Slices(dataset, informative_rows(dataset, without), shapes_of(dataset, ("T1", "T2")), paired=False)
     batch = next(slices.epoch(4, np.random.default_rng(0)))
     assert batch.present["T1"].all()
     assert not batch.present["T2"].any()
@@ -102,27 +105,27 @@ def test_a_modality_that_no_row_has_stays_absent_in_unpaired_draws(dataset: Data
 
 def test_slices_are_the_same_whether_held_in_memory_or_not(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = informative_rows(dataset, dataset.case_ids)
-    held = Slices(dataset, rows, dataset.modalities).batch([3, 0])
+    held = Slices(dataset, rows, shapes_of(dataset, dataset.modalities)).batch([3, 0], RNG)
     monkeypatch.setattr(module, "HELD_BYTES", 0)
-    read = Slices(dataset, rows, dataset.modalities).batch([3, 0])
+    read = Slices(dataset, rows, shapes_of(dataset, dataset.modalities)).batch([3, 0], RNG)
     torch.testing.assert_close(dict(held.x), dict(read.x))
     torch.testing.assert_close(held.mask, read.mask)
     assert held.position.tolist() == read.position.tolist()
 
 
 def test_a_whole_case_comes_in_order(dataset: Dataset) -> None:
-    batches = list(case_batches(dataset, "case-01", ("T1",), batch_size=4))
+    batches = list(case_batches(dataset, "case-01", shapes_of(dataset, ("T1",)), batch_size=4))
     assert torch.cat([b.position for b in batches]).tolist() == list(range(dataset.shape[2]))
 
 
 def test_empty_slices_are_not_worth_learning_from(dataset: Dataset) -> None:
     areas = dataset.mask("case-00").sum(axis=(0, 1))
-    kept = [k for _, k in informative_rows(dataset, ["case-00"], 0.5)]
+    kept = [k for _, k in informative_rows(dataset, ["case-00"], min_fraction=0.5)]
     assert kept == np.flatnonzero(areas > 0.5 * areas.max()).tolist()
 
 
 def test_only_what_is_given_stays_in_a_batch(dataset: Dataset) -> None:
-    batch = make_batch(dataset, [("case-00", 2)], dataset.modalities).only(["T1"])
+    batch = make_batch(dataset, [("case-00", 2)], shapes_of(dataset, dataset.modalities)).only(["T1"])
     assert list(batch.x) == list(batch.present) == ["T1"]
 
 

@@ -59,7 +59,7 @@ def test_every_informative_slice_is_embedded_in_every_modality_alone(tiny):
 def test_a_code_is_that_of_its_own_slice_and_modality(tiny):
     embedding = embed(tiny, ["case-1"])
     row = int(np.flatnonzero((embedding.modality == "T2") & (embedding.slice == 3))[0])
-    batch = make_batch(tiny.dataset, [("case-1", 3)], ("T2",))
+    batch = make_batch(tiny.dataset, [("case-1", 3)], tiny.model.shapes.only(["T2"]))
     np.testing.assert_allclose(embedding.z[row], tiny.model.embed(batch)[0].detach().numpy(), rtol=1e-5)
 
 

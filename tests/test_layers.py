@@ -26,6 +26,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"recipes"},
     {"preprocess"},
     {"batches", "augment", "checkpoints", "schedule"},
+    {"windows"},
     {"dataset_writer"},
     {"dataset"},
     {"cohort"},

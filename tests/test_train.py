@@ -12,7 +12,7 @@ from safetensors.torch import load
 from torch import nn
 
 from core.augment import augment
-from core.batches import make_batch
+from core.batches import make_batch, shapes_of
 from core.dataset import Dataset
 from core.dataset_writer import DatasetWriter, PreparedCase
 from core.errors import InvalidConfigError, UserError
@@ -275,7 +275,7 @@ def test_dense_ae_in_the_loop_is_plain_adam_on_shuffled_batches(workspace: Works
     run = new_run(workspace, tiny, "dense_ae", seed=5, modalities="T1", epochs=3, batch_size=5)
     learnt = train(run, tiny, CPU).state_dict()
     rows = [(case_id, k) for case_id in tiny.split(5).train for k in range(1, 5)]
-    x = make_batch(tiny, rows, ["T1"]).x["T1"].flatten(1)
+    x = make_batch(tiny, rows, shapes_of(tiny, ["T1"])).x["T1"].flatten(1)
     torch.manual_seed(5)
     start = build_model(run.config, tiny).state_dict()
     model = nn.Sequential(nn.Linear(234, 32), nn.ReLU(), nn.Linear(32, 234), nn.Sigmoid())

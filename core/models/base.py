@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from core.config import Settings
 
+FAST_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}  # 2-4 times faster on a CPU, more on a GPU
+
 
 @dataclass(frozen=True)
 class Shapes:
@@ -19,9 +21,10 @@ class Shapes:
 
     Attributes:
         modalities: in a fixed order.
-        size: spatial size of one input, (H, W) for slices; networks that halve images pad them by themselves.
+        size: spatial size of one input, (H, W) for slices, (P, Q, R) for patches; networks that halve images pad them
+            by themselves.
         n_positions: slices per volume, so that a model may keep one image per position.
-        channels: per modality.
+        channels: per modality: the slices of a stack, else 1.
     """
 
     modalities: tuple[str, ...]
@@ -32,6 +35,10 @@ class Shapes:
     @property
     def spatial_dims(self) -> int:
         return len(self.size)
+
+    def only(self, modalities: Sequence[str]) -> Shapes:
+        """The same windows of no modality but these."""
+        return replace(self, modalities=tuple(modalities))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +67,12 @@ class Batch:
         """The same rows with no modality but the given ones: what is not given is absent."""
         return replace(self, x={m: self.x[m] for m in given}, present={m: self.present[m] for m in given})
 
-    def to(self, device: torch.device, memory_format: torch.memory_format = torch.contiguous_format) -> Batch:
-        """Moved, images in the memory format asked for."""
+    def to(self, device: torch.device, is_fast: bool = False) -> Batch:
+        """Moved; where `is_fast`, images in the memory format that convolutions like best."""
 
         def image(t: Tensor) -> Tensor:
-            return t.to(device, non_blocking=True).contiguous(memory_format=memory_format)
+            kept = FAST_FORMATS[t.ndim] if is_fast else torch.contiguous_format
+            return t.to(device, non_blocking=True).contiguous(memory_format=kept)
 
         return Batch(
             {m: image(t) for m, t in self.x.items()},
@@ -73,6 +81,14 @@ class Batch:
             self.case_index.to(device, non_blocking=True),
             self.position.to(device, non_blocking=True),
         )
+
+
+def place(model: nn.Module, device: torch.device) -> None:
+    """Move a model; its convolutions into the memory format that they run fast in."""
+    model.to(device)
+    for parameter in model.parameters():
+        if parameter.ndim in FAST_FORMATS:  # `to` would refuse a model with parameters of several ranks
+            parameter.data = parameter.data.contiguous(memory_format=FAST_FORMATS[parameter.ndim])
 
 
 class Posterior(Protocol):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from core.config import Settings
+from core.errors import InvalidConfigError
 from core.models.base import Batch, Shapes
 from core.models.baseline import Baseline
 from core.models.blocks import visible
@@ -20,6 +21,8 @@ class MeanImage(Baseline):
 
     def __init__(self, config: Settings, shapes: Shapes) -> None:
         super().__init__(config, shapes)
+        if shapes.spatial_dims == 3:
+            raise InvalidConfigError("The mean image needs whole slices. Set train.input to slices.", "NEEDS-SLICES")
         self.image: Tensor
         n_pixels = shapes.channels * math.prod(shapes.size)
         self.register_buffer("image", torch.zeros(len(shapes.modalities), shapes.n_positions, n_pixels))

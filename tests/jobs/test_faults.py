@@ -121,9 +121,7 @@ def test_where_halving_does_not_help_a_sentence_says_so(
 def test_gradients_in_pieces_are_those_of_the_whole(workspace: Workspace, tiny: Dataset) -> None:
     torch.manual_seed(0)
     model = build_model(new_run(workspace, tiny).config, tiny)
-    batch = make_batch(
-        tiny, [("case-0", 1), ("case-0", 3), ("case-1", 2), ("case-2", 4), ("case-2", 5)], ("CT", "T1", "T2")
-    )
+    batch = make_batch(tiny, [("case-0", 1), ("case-0", 3), ("case-1", 2), ("case-2", 4), ("case-2", 5)], model.shapes)
 
     def gradients(n_pieces: int) -> tuple[list[Tensor], dict[str, Tensor]]:
         def loss_of(rows: Batch) -> dict[str, Tensor]:

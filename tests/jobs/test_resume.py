@@ -85,6 +85,19 @@ def test_killed_and_resumed_is_the_same_as_unbroken(
     assert not has_checkpoint(broken.folder)
 
 
+@pytest.mark.parametrize("settings", [{"input": "patches", "patch": 8}, {"input": "stacks"}])
+def test_patches_and_stacks_are_drawn_again_as_they_were(
+    settings: dict[str, Any], workspace: Workspace, tiny: Dataset
+) -> None:
+    quick = {"epochs": 2, "batch_size": 16, "modalities": "T1,T2", "preview_every": 100}
+    whole, broken = (new_run(workspace, tiny, "ae", **quick, **settings) for _ in range(2))
+    train(whole, tiny, CPU)
+    with pytest.raises(Paused):
+        train(broken, tiny, CPU, stop_at(2, Paused))
+    train(broken, tiny, CPU)
+    same(whole, broken)
+
+
 @pytest.mark.parametrize("how", [Cancelled, Paused])
 def test_stopped_and_resumed_goes_on_from_that_very_step(
     how: type[Cancelled], workspace: Workspace, tiny: Dataset

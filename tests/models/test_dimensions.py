@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from core.errors import InvalidConfigError
 from core.models import MODELS
 from core.models.base import Batch, Shapes
 from core.models.blocks import Shuffle, Unshuffle
@@ -39,8 +40,17 @@ def built(name: str, shapes: Shapes, **settings: Any) -> Any:
     return model
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", MODELS)
+WHOLE = ("mean_image",)  # needs whole slices
+EACH = [(name, kind) for name in MODELS for kind in KINDS if (name, kind) not in [(w, "patches") for w in WHOLE]]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_needs_whole_slices_refuses_patches(name: str) -> None:
+    with pytest.raises(InvalidConfigError, match="whole slices"):
+        built(name, KINDS["patches"])
+
+
+@pytest.mark.parametrize(("name", "kind"), EACH)
 def test_stacks_and_patches_are_learnt_and_made_in_their_own_size(name: str, kind: str) -> None:
     shapes = KINDS[kind]
     model, batch = built(name, shapes), batch_for(shapes)
