@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from benchmarks import Benchmark, demo, kill, prepare, quality, queue, read, real, register, server
+from benchmarks import Benchmark, damage, demo, kill, prepare, quality, queue, read, real, register, server
 
 BENCHMARKS: dict[str, Benchmark] = {
     "demo": Benchmark("seconds to generate the demo cohort", demo.measure_demo, demo.TARGETS),
     "server": Benchmark("how quickly pages and slices come", server.measure_server, server.TARGETS),
     "read": Benchmark("reading beside SimpleITK", read.measure_read, read.TARGETS),
+    "damage": Benchmark(
+        "how much damage to compressed frames is noticed", damage.measure_damage, damage.TARGETS, is_quick=False
+    ),
     "prepare": Benchmark(
         "seconds a case of preparing real brains", prepare.measure_prepare, prepare.TARGETS, is_quick=False
     ),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,20 +18,25 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import get_expected_length, pixel_array
 
 from core.errors import RefusedError, UnreadableImageError
+from core.readers import codestream, jpeg, jpeg2000
+from core.readers.codestream import Shape
 from core.readers.dicom_header import TRUNCATED, number, text
 from core.readers.item import check_size
 from core.readers.picture import to_grey
 from core.types import Array
 
-JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
 LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless)
-NOT_FRAME_STARTS = (0xC4, 0xC8, 0xCC)
+LISTENING = "listening"  # decoders of ours, which tell of damage that pydicom's keep to themselves
 AIR_HU = -1024.0
 EXACT = 2**23  # float32 holds sums of two smaller whole numbers without rounding
 GREY = frozenset({(1, "MONOCHROME1"), (1, "MONOCHROME2")})  # (samples a pixel, photometric interpretation)
 COLOUR = frozenset(
     {(1, "PALETTE COLOR"), *((3, name) for name in ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"))}
 )
+
+for _module in (jpeg, jpeg2000):
+    for _syntax in _module.SYNTAXES:
+        get_decoder(_syntax).add_plugin(LISTENING, (_module.__name__, "decode_frame"))
 
 
 def check_syntax(dataset: Dataset) -> None:
@@ -91,8 +97,7 @@ def frame_values(dataset: Dataset, frame: int) -> NDArray[Any]:
     Raises:
         UnreadableImageError: The data do not fit the header, or do not decode.
     """
-    _check_data(dataset, frame)
-    values = pixel_array(dataset, index=frame, raw=True)
+    values = _decoded(dataset, frame, raw=True)
     if values.shape != (dataset.Rows, dataset.Columns):
         raise UnreadableImageError("The image has another size than its header says.", "DICOM-SIZE")
     return _significant(dataset, values)
@@ -102,8 +107,7 @@ def grey_values(dataset: Dataset, frame: int, warnings: list[str]) -> NDArray[An
     """(rows, columns) of a picture that may be in colour: then its brightness, which `warnings` say."""
     if (int(dataset.get("SamplesPerPixel") or 1), text(dataset, "PhotometricInterpretation")) in GREY:
         return frame_values(dataset, frame)
-    _check_data(dataset, frame)
-    values = pixel_array(dataset, index=frame)
+    values = _decoded(dataset, frame, raw=False)
     if text(dataset, "PhotometricInterpretation") == "PALETTE COLOR":
         values = apply_color_lut(values, dataset)
         values = values >> 8 if values.dtype == np.uint16 else values  # a screen shows the upper byte
@@ -127,7 +131,7 @@ def _check_data(dataset: Dataset, frame: int) -> None:
         raise UnreadableImageError(TRUNCATED, "DICOM-TRUNCATED")
     syntax = dataset.file_meta.get("TransferSyntaxUID", uid.ImplicitVRLittleEndian)
     if syntax.is_encapsulated:
-        _check_codestream(dataset, frame, syntax)
+        _check_compressed(dataset, frame, syntax)
         return
     needed = get_expected_length(dataset, unit="bytes")
     if len(dataset.PixelData) < needed:
@@ -136,49 +140,27 @@ def _check_data(dataset: Dataset, frame: int) -> None:
         raise UnreadableImageError("The image data are longer than the header says.", "DICOM-LENGTH")
 
 
-def _check_codestream(dataset: Dataset, frame: int, syntax: uid.UID) -> None:
-    """The compressed frame must announce the header's size, and must not be cut off."""
+def _check_compressed(dataset: Dataset, frame: int, syntax: uid.UID) -> None:
+    """The compressed frame must be whole, and announce the header's size."""
     try:
         data = get_frame(dataset.PixelData, frame, number_of_frames=n_frames(dataset))
     except (ValueError, EOFError, struct.error) as error:
         raise UnreadableImageError(TRUNCATED, "DICOM-TRUNCATED") from error
-    if syntax == uid.RLELossless:
-        return
-    size = _jpeg_2000_size(data) if syntax in JPEG_2000 else _jpeg_size(data)
-    if size != (dataset.Rows, dataset.Columns):
-        raise UnreadableImageError("The compressed image has another size than its header says.", "DICOM-SIZE")
-    if b"\xff\xd9" not in data[-16:]:
-        raise UnreadableImageError(TRUNCATED, "DICOM-TRUNCATED")
+    samples = int(dataset.get("SamplesPerPixel") or 1)
+    codestream.check(data, syntax, Shape(dataset.Rows, dataset.Columns, samples, dataset.BitsAllocated))
 
 
-def _jpeg_2000_size(data: bytes) -> tuple[int, int] | None:
-    place = data.find(b"\xff\x4f\xff\x51", 0, 512)
-    if place < 0 or len(data) < place + 24:
-        return None
-    x1, y1, x0, y0 = struct.unpack(">IIII", data[place + 8 : place + 24])
-    return y1 - y0, x1 - x0
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    for marker, place in _segments(data):
-        if (0xC0 <= marker <= 0xCF and marker not in NOT_FRAME_STARTS) or marker == 0xF7:
-            rows, columns = struct.unpack(">HH", data[place + 5 : place + 9])
-            return rows, columns
-    return None
-
-
-def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """(marker, place) of each segment of a JPEG before its image data."""
-    place = 2
-    while place + 9 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
-        if marker == 0xFF:
-            place += 1
-            continue
-        yield marker, place
-        if marker == 0xDA:
-            return
-        place += 2 + int(struct.unpack(">H", data[place + 2 : place + 4])[0])
+def _decoded(dataset: Dataset, frame: int, raw: bool) -> NDArray[Any]:
+    """One frame by the decoder that tells of damage, where there is one."""
+    _check_data(dataset, frame)
+    decoder = get_decoder(dataset.file_meta.get("TransferSyntaxUID", uid.ImplicitVRLittleEndian))
+    plugin = LISTENING if LISTENING in decoder.available_plugins else ""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*non-conformant padding")  # more values than the header says
+            return pixel_array(dataset, index=frame, raw=raw, decoding_plugin=plugin, correct_unused_bits=False)
+    except (RuntimeError, ValueError, UserWarning) as error:
+        raise UnreadableImageError(codestream.DAMAGED, "DICOM-CODESTREAM") from error
 
 
 def _significant(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
@@ -188,7 +170,16 @@ def _significant(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
         return values
     kind = "i" if dataset.get("PixelRepresentation") == 1 else "u"
     typed = values.astype(f"{kind}{values.dtype.itemsize}", copy=False)
-    return (typed << unused) >> unused
+    kept = (typed << unused) >> unused
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated and not _fits(typed, kept, unused):
+        raise UnreadableImageError("The compressed image has other values than its header says.", "DICOM-BITS")
+    return kept
+
+
+def _fits(values: NDArray[Any], kept: NDArray[Any], unused: int) -> bool:
+    """Whether what was left out of compressed values is nothing, or a sign: damage runs over the bits that count."""
+    counting = (1 << (values.dtype.itemsize * 8 - unused)) - 1
+    return bool(((values == kept) | (values == kept & counting)).all())
 
 
 def rescaled(dataset: Dataset, frame_dataset: Dataset, values: NDArray[Any], kind: str) -> Array:
