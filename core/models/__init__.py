@@ -2,6 +2,7 @@
 
 from core.models.ae import AE
 from core.models.base import Model
+from core.models.cca import CCA
 from core.models.constant import Constant
 from core.models.contrastive import Contrastive
 from core.models.dense_ae import DenseAE
@@ -12,11 +13,14 @@ from core.models.mmvae import MMVAE
 from core.models.mopoe import MoPoE
 from core.models.mvae import MVAE
 from core.models.mvtcae import MVTCAE
+from core.models.pca import PCA
+from core.models.pls import PLS
 from core.models.unet import UNet
 from core.models.vae import VAE
 
 MODELS: dict[str, type[Model]] = {  # to add one: write a module with a Model subclass, list it here
     "ae": AE,
+    "cca": CCA,
     "constant": Constant,
     "contrastive": Contrastive,
     "dense_ae": DenseAE,
@@ -27,6 +31,8 @@ MODELS: dict[str, type[Model]] = {  # to add one: write a module with a Model su
     "mopoe": MoPoE,
     "mvae": MVAE,
     "mvtcae": MVTCAE,
+    "pca": PCA,
+    "pls": PLS,
     "unet": UNet,
     "vae": VAE,
 }
