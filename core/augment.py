@@ -31,6 +31,14 @@ def augment(batch: Batch, rng: np.random.Generator) -> Batch:
     return replace(batch, x=x, mask=mask)
 
 
+def drop_modalities(batch: Batch, chance: float, rng: np.random.Generator) -> Batch:
+    """Each row without some of its modalities, each left out with this chance, one of them staying at least."""
+    present = torch.stack(list(batch.present.values()))
+    draws = _tensor(rng.uniform(size=tuple(present.shape)), batch).masked_fill(~present, -1.0)
+    stays = present & ((draws >= chance) | (draws == draws.amax(0)))
+    return replace(batch, present=dict(zip(batch.present, stays, strict=True)))
+
+
 def _grid(batch: Batch, rng: np.random.Generator) -> Tensor:
     """Where each output pixel is read, in (-1, 1); rotations keep pixels square on an image that is not."""
     n, (h, w) = batch.size, batch.mask.shape[2:4]

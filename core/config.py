@@ -97,6 +97,17 @@ class TrainConfig(Settings):
     augment: bool = Field(
         True, description="Small random shifts, flips and intensity changes, the same for all modalities"
     )
+    drop_modalities: float = Field(
+        0.0, ge=0, le=0.9, description="Chance that a modality of a slice is left out for a step; one always stays"
+    )
+    patience: int = Field(
+        0, ge=0, le=1000, description="Looks at the validation cases without a gain before training stops; 0: never"
+    )
+    precision: Literal["auto", "full", "bf16"] = Field(
+        "auto", description="bf16 halves memory and is faster on GPUs; auto takes it where there is such a GPU"
+    )
+    deterministic: bool = Field(False, description="Only algorithms with the same bits each time; slower on a GPU")
+    compile: bool = Field(False, description="Compile the networks first: a slow start, then faster steps")
     preview_every: int = Field(250, ge=1, le=100_000, description="Steps between sample reconstructions")
     average: float = Field(0.99, ge=0, lt=1, description="How slowly the averaged weights follow; 0: no average")
     clip: float = Field(4.0, ge=0, le=1000, description="Cut gradients over this many times their usual size; 0: never")

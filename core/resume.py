@@ -21,6 +21,7 @@ from core.batches import Slices
 from core.checkpoints import Checkpoint, drop_newer, forget_checkpoints, read_checkpoint, write_checkpoint
 from core.config import TrainConfig
 from core.disk import disk_full
+from core.early_stop import EarlyStop
 from core.models.base import Batch, Model
 from core.runs import Run
 from core.schedule import Clock
@@ -45,6 +46,7 @@ class Learner(Protocol):
     clock: Clock
     usual_norm: dict[str, float]
     logged: list[dict[str, float]]
+    early_stop: EarlyStop
 
 
 class Resume:
@@ -130,6 +132,7 @@ class Resume:
             "n_pieces": self.n_pieces,
             "usual_norm": learner.usual_norm,
             "logged": learner.logged,
+            "early_stop": learner.early_stop.state,
             "history_bytes": _size(learner.run),
             "torch": torch.__version__,
         }
@@ -144,6 +147,7 @@ class Resume:
         self.lr_factor, self.n_pieces = state["lr_factor"], state["n_pieces"]
         learner.usual_norm.update(state["usual_norm"])
         learner.logged[:] = state["logged"]
+        learner.early_stop.go_on_from(state["early_stop"], _with_prefix(found.tensors, "best."))
         start_history(learner.run, state["history_bytes"])
         if found.n_broken:
             self._note(f"The newest checkpoint was damaged; went on from the one before it, step {found.step}.")
@@ -174,6 +178,7 @@ def tensors_of(learner: Learner) -> dict[str, Tensor]:
         for number, parameter in enumerate(_parameters(optimiser)):
             for key, value in optimiser.state[parameter].items():
                 tensors[f"optimiser.{part}.{number}.{key}"] = value
+    tensors |= {f"best.{name}": value for name, value in learner.early_stop.best.items()}
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()

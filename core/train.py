@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from core.augment import augment
-from core.batches import Slices, case_batches, informative_rows, make_batch, modalities_of, shapes_of
+from core.augment import augment, drop_modalities
+from core.batches import Slices, informative_rows, modalities_of, shapes_of
+from core.compute import algorithms, autocast, compile_networks
 from core.config import RunConfig, TrainConfig, build
 from core.dataset import Dataset, Split
+from core.early_stop import EarlyStop
 from core.errors import InvalidConfigError, UserError
+from core.fit import fit_once
 from core.memory import backward
 from core.models import MODELS
-from core.models.base import Batch, Model, Shapes, place
+from core.models.base import Batch, Model, place
 from core.models.terms import with_terms
 from core.previews import write_preview
 from core.progress import Cancelled, Progress, silent
-from core.resume import Resume, start_history
+from core.resume import Resume
 from core.runs import Run
 from core.schedule import Clock, learning_rate, optimiser
 from core.transfer import start_from, trainable_parts
-from core.workspace import atomic_write
+from core.validation import logged, loss_on, sample, settled_loss
+from core.weights import save_weights
 
 LOG_EVERY = 10  # steps
-MAX_VAL_ROWS, MAX_VAL_PIXELS = 64, 2**20
 
 
 def make_config(  # noqa: PLR0913
@@ -64,7 +64,13 @@ def make_config(  # noqa: PLR0913
             "n_folds": n_folds,
         },
     )
-    dataset.split(seed, fold, n_folds)
+    split = dataset.split(seed, fold, n_folds)
+    if config.train.patience and not split.val:
+        raise InvalidConfigError(
+            "train.patience: stopping early needs validation cases, which are set aside from 10 training cases on. "
+            "Set it to 0.",
+            "NO-VALIDATION",
+        )
     with torch.device("meta"):
         build_model(config, dataset)
     return config
@@ -102,33 +108,10 @@ def train(run: Run, dataset: Dataset, device: torch.device, progress: Progress =
     place(model, device)
     split = dataset.split(config.seed, config.fold, config.n_folds)
     if not model.parts():
-        return _fit_once(run, dataset, model, split, progress)
+        return fit_once(run, dataset, model, split, progress)
     start_from(run, dataset, model)
     place(model, device)
     return Training(run, dataset, model, split, progress).run_all()
-
-
-def _fit_once(run: Run, dataset: Dataset, model: Model, split: Split, progress: Progress) -> Model:
-    """For models without parts: one pass over all training slices."""
-    started = time.monotonic()
-    start_history(run)
-    device = next(model.buffers()).device
-
-    def batches() -> Iterator[Batch]:
-        for number, case_id in enumerate(split.train):
-            progress(number, len(split.train), "Reading training cases")
-            for batch in _all_windows(dataset, case_id, model.shapes):
-                yield batch.to(device)
-
-    model.fit(batches())
-    save_weights(run, model)
-    for name, part in (("train", split.train), ("val", split.val)):
-        if part:
-            loss = _loss_on(model, _sample(dataset, part, model.shapes).to(device), 1)
-            run.append_history({"step": 1, "epoch": 1, "split": name, **loss, "seconds": time.monotonic() - started})
-    write_preview(run, dataset, model, split, 1)
-    progress(len(split.train), len(split.train), "Fitted")
-    return model
 
 
 class Training:
@@ -144,26 +127,34 @@ class Training:
         self.slices = Slices(dataset, rows, model.shapes, model.paired)
         if not len(self.slices):
             raise InvalidConfigError("No training slice has anything in its mask.", "NO-SLICES")
-        self.val = _sample(dataset, split.val, model.shapes).to(self.device) if split.val else None
+        self.val = sample(dataset, split.val, model.shapes).to(self.device) if split.val else None
         self.parts = trainable_parts(model, self.settings.freeze)
         self.optimisers = {name: optimiser(parameters, self.settings) for name, parameters in self.parts.items()}
         self.usual_norm = dict.fromkeys(self.optimisers, 0.0)
         steps = self.settings.epochs * math.ceil(len(self.slices) / self.settings.batch_size)
         self.clock = Clock(steps, self.settings.max_minutes * 60)
         self.logged: list[dict[str, float]] = []
+        self.early_stop = EarlyStop(self.settings.patience if self.val is not None else 0)
         self.resume = Resume(self)
+        compile_networks(self.model, self.settings)
+
+    @property
+    def is_over(self) -> bool:
+        return self.clock.is_over or self.early_stop.is_over
 
     def run_all(self) -> Model:
         """Train to the end, from where an earlier start of the run came to; then keep the averaged weights."""
         self.resume.begin()
         try:
-            self._learn()
+            with algorithms(self.settings):
+                self._learn()
+            self._log_val(self.resume.epoch)
+            self.early_stop.restore_best(self.averaged)
         except Cancelled:
             self.resume.save()
             raise
         finally:
             save_weights(self.run, self.averaged)
-        self._log_val(self.resume.epoch)
         write_preview(self.run, self.dataset, self.averaged, self.split, self.clock.step)
         self.resume.end()
         return self.averaged
@@ -180,18 +171,23 @@ class Training:
     def _epochs(self) -> None:
         for epoch in range(self.resume.epoch, self.settings.epochs + 1):
             self._epoch(epoch)
-            if self.clock.is_over:
+            if self.is_over:
                 return
 
     def _epoch(self, epoch: int) -> None:
         for batch in self.resume.batches(epoch):
             moved = batch.to(self.device, is_fast=True)
             lr = self._set_lr()
-            self._step(augment(moved, self.rng) if self.settings.augment else moved)
+            self._step(self._varied(moved))
             self.clock.step += 1
             self._log(epoch, lr)
-            if self.clock.is_over:
+            if self.is_over:
                 return
+
+    def _varied(self, batch: Batch) -> Batch:
+        settings = self.settings
+        varied = augment(batch, self.rng) if settings.augment else batch
+        return drop_modalities(varied, settings.drop_modalities, self.rng) if settings.drop_modalities else varied
 
     def _step(self, batch: Batch) -> None:
         """One step of each part, the others frozen."""
@@ -205,13 +201,14 @@ class Training:
             losses = self._backward(batch, name)
             self._check_and_clip(name, losses["total"], parts[name])
             stepper.step()
-            values |= _logged(losses, name, len(parts))
+            values |= logged(losses, name, len(parts))
         self._follow()
         self.logged.append(values)
 
     def _backward(self, batch: Batch, part: str) -> dict[str, Tensor]:
         def loss_of(rows: Batch) -> dict[str, Tensor]:
-            return with_terms(self.model.loss(rows, part, self.clock.step), self.model, rows, self.settings)
+            with autocast(self.settings, self.device):
+                return with_terms(self.model.loss(rows, part, self.clock.step), self.model, rows, self.settings)
 
         losses, n_pieces = backward(batch, loss_of, self.optimisers[part].zero_grad, self.resume.n_pieces)
         self.resume.take_pieces(n_pieces)
@@ -251,7 +248,7 @@ class Training:
     def _log(self, epoch: int, lr: float) -> None:
         """Report each step; write history and previews now and then."""
         clock = self.clock
-        if clock.step % LOG_EVERY == 0 or clock.is_over:
+        if clock.step % LOG_EVERY == 0 or self.is_over:
             mean = {key: float(np.mean([line[key] for line in self.logged])) for key in self.logged[0]}
             self._write_line("train", epoch, mean, lr)
             self.logged.clear()
@@ -263,48 +260,10 @@ class Training:
 
     def _log_val(self, epoch: int) -> None:
         if self.val is not None:
-            self._write_line("val", epoch, _loss_on(self.averaged, self.val, self.clock.step), 0.0)
+            if self.early_stop.patience:
+                self.early_stop.look(settled_loss(self.averaged, self.val), self.averaged)
+            self._write_line("val", epoch, loss_on(self.averaged, self.val, self.clock.step), 0.0)
 
     def _write_line(self, split: str, epoch: int, losses: Mapping[str, float], lr: float) -> None:
         line = {"step": self.clock.step, "epoch": epoch, "split": split, **losses}
         self.run.append_history({**line, "seconds": round(self.clock.seconds, 2), "lr": lr})
-
-
-def _logged(losses: Mapping[str, Tensor], part: str, n_parts: int) -> dict[str, float]:
-    """Numbers under names that say which part they are of, where there are several."""
-    prefix = f"{part}_" if n_parts > 1 else ""
-    return {prefix + key: float(value.detach()) for key, value in losses.items()}
-
-
-def _all_windows(dataset: Dataset, case_id: str, shapes: Shapes) -> Iterator[Batch]:
-    """Every slice or stack of a case, or the patches worth learning from."""
-    if shapes.spatial_dims == 2:
-        yield from case_batches(dataset, case_id, shapes)
-        return
-    for row in informative_rows(dataset, [case_id], shapes):
-        yield make_batch(dataset, [row], shapes)
-
-
-def _sample(dataset: Dataset, case_ids: tuple[str, ...], shapes: Shapes) -> Batch:
-    """Some informative windows, evenly over the cases."""
-    rows = informative_rows(dataset, case_ids, shapes)
-    most = max(4, min(MAX_VAL_ROWS, MAX_VAL_PIXELS // math.prod(shapes.size)))
-    return make_batch(dataset, rows[:: math.ceil(len(rows) / most)], shapes)
-
-
-@torch.no_grad()
-def _loss_on(model: Model, batch: Batch, step: int) -> dict[str, float]:
-    """The loss with the same draws each time, leaving the training's own random numbers alone."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        parts = tuple(model.parts()) or ("model",)
-        losses = [_logged(model.loss(batch, part, step), part, len(parts)) for part in parts]
-    return {key: value for loss in losses for key, value in loss.items()}
-
-
-def save_weights(run: Run, model: Model) -> None:
-    """weights.safetensors, and its sha256 beside it."""
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    content = save_safetensors(state)
-    atomic_write(run.weights_path, content)
-    atomic_write(run.weights_path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest().encode())

@@ -1,0 +1,45 @@
+"""Looks at a model's loss, on the same windows with the same draws each time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from core.batches import informative_rows, make_batch
+from core.dataset import Dataset
+from core.models.base import Batch, Model, Shapes
+
+MAX_ROWS, MAX_PIXELS = 64, 2**20
+AFTER_WARM_UPS = 10**9  # a step
+
+
+def sample(dataset: Dataset, case_ids: tuple[str, ...], shapes: Shapes) -> Batch:
+    """Some informative windows, evenly over the cases."""
+    rows = informative_rows(dataset, case_ids, shapes)
+    most = max(4, min(MAX_ROWS, MAX_PIXELS // math.prod(shapes.size)))
+    return make_batch(dataset, rows[:: math.ceil(len(rows) / most)], shapes)
+
+
+@torch.no_grad()
+def loss_on(model: Model, batch: Batch, step: int) -> dict[str, float]:
+    """The loss with the same draws each time, leaving the training's own random numbers alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        parts = tuple(model.parts()) or ("model",)
+        losses = [logged(model.loss(batch, part, step), part, len(parts)) for part in parts]
+    return {key: value for loss in losses for key, value in loss.items()}
+
+
+def logged(losses: Mapping[str, Tensor], part: str, n_parts: int) -> dict[str, float]:
+    """Numbers under names that say which part they are of, where there are several."""
+    prefix = f"{part}_" if n_parts > 1 else ""
+    return {prefix + key: float(value.detach()) for key, value in losses.items()}
+
+
+def settled_loss(model: Model, batch: Batch) -> float:
+    """What two looks can be compared by: the first part's total, as it is once every warm-up is over."""
+    losses = loss_on(model, batch, AFTER_WARM_UPS)
+    return next(value for name, value in losses.items() if name.endswith("total"))
