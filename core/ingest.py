@@ -12,7 +12,7 @@ import numpy as np
 
 from core.cohort import Cohort, volume_facts
 from core.errors import InvalidConfigError, RefusedError, UserError
-from core.preprocess.faces import with_face_check
+from core.intake import HELD_BACK, THERE_ALREADY, fate_of, read_image
 from core.progress import Progress, silent
 from core.readers.choice import Choice
 from core.readers.decoder import Decoder
@@ -25,8 +25,7 @@ from core.workspace import Workspace, locked, safe_name
 __all__ = ["LAYOUTS", "Proposal", "ingest", "scan"]
 
 LAYOUTS = ("auto", "images")  # "images": the first axis of an array counts pictures; each becomes a case
-QUARANTINE = ("BURNED-IN-UNCHECKED", "BURNED-IN-TEXT")
-STORED_BEFORE = ("ALREADY-THERE", "DUPLICATE-FILE")
+STORED_BEFORE = (THERE_ALREADY, "DUPLICATE-FILE")
 RANK = ("rejected", "quarantined", "ignored", "accepted", "warned")  # of several images in a file, the last tells
 
 
@@ -95,7 +94,7 @@ def _corrected(rows: list[Row], corrections: Mapping[str, Choice], case_id: Case
     result = []
     for row in rows:
         choice = corrections.get(row.proposal.key, Choice(row.proposal.case, row.proposal.modality))
-        is_held_back = row.proposal.fate == "quarantined" and not choice.reviewed
+        is_held_back = row.proposal.fate == HELD_BACK and not choice.reviewed
         if not row.parts or (is_held_back and choice.include):
             result.append(replace(row, parts=()))
         elif not choice.include:
@@ -108,7 +107,7 @@ def _corrected(rows: list[Row], corrections: Mapping[str, Choice], case_id: Case
 
 def _chosen(row: Row, choice: Choice, case: str) -> Row:
     proposal = replace(row.proposal, case=choice.case, modality=safe_name(choice.modality))
-    noted = ("REVIEWED",) if choice.reviewed and row.proposal.fate == "quarantined" else ()
+    noted = ("REVIEWED",) if choice.reviewed else ()
     parts = [(n, choice.applied(item)) for n, item in row.parts]
     parts = [(n, replace(item, warnings=(*item.warnings, *noted))) for n, item in parts]
     return replace(row, proposal=proposal, case_id=case, parts=tuple(parts))
@@ -142,26 +141,17 @@ class _Importer:
                 if row.parts[0][1].stack == "frames":
                     volume = self._store_frames(row)
                 else:
-                    volume = self._read(row)
+                    volume = read_image(row, self.sources, self.decoder)
                     outcome["case"] = self._store(row, volume)
                 codes = volume.warnings
                 outcome |= {"fate": "warned" if codes else "accepted", "code": codes[0] if codes else ""}
                 outcome |= {"codes": list(codes), "message": explain(codes)}
             except UserError as error:
-                fate = "quarantined" if error.code in QUARANTINE else "rejected"
-                fate = "ignored" if error.code == "ALREADY-THERE" else fate
-                outcome |= {"fate": fate, "code": error.code, "codes": [error.code], "message": str(error)}
+                outcome |= {"fate": fate_of(error), "code": error.code, "codes": [error.code], "message": str(error)}
         if outcome["fate"] not in ("accepted", "warned") and outcome["code"] not in STORED_BEFORE:
             outcome["case"] = ""
         for n in row.sources:
             self.rows.setdefault(n, []).append({**outcome, "modality": proposal.modality})
-
-    def _read(self, row: Row) -> Volume:
-        parts = [(self.sources[n].path, item) for n, item in row.parts]
-        volume = self.decoder.read(parts, row.proposal.modality)
-        chosen = {"FRAME-CHOSEN"} if row.parts[0][1].frame_index >= 0 else set()
-        extra = [code for code in row.parts[0][1].warnings if code not in {*volume.warnings, *chosen}]
-        return with_face_check(replace(volume, warnings=(*volume.warnings, *extra)))
 
     def _leave_behind(self, row: Row) -> None:
         """Count what is not taken along; nothing is read where a name would carry identity into the cohort."""
@@ -172,7 +162,7 @@ class _Importer:
         """Every frame of a file as a case of its own; the last one is returned."""
         for n in range(row.proposal.frames):
             parts = tuple((file, replace(item, frame_index=n)) for file, item in row.parts)
-            volume = self._read(replace(row, parts=parts))
+            volume = read_image(replace(row, parts=parts), self.sources, self.decoder)
             self._write(f"case-{self.workspace.pseudonym(f'{row.case_id}/{n}')}", volume)
         return volume
 
@@ -197,7 +187,7 @@ class _Importer:
         if case_id in cohort.case_ids and volume.modality in cohort.describe(case_id)["volumes"]:
             stored = cohort.read_volume(case_id, volume.modality)
             if np.array_equal(stored.data, volume.data) and np.allclose(stored.affine, volume.affine):
-                raise RefusedError("This image is in the cohort already.", "ALREADY-THERE")
+                raise RefusedError("This image is in the cohort already.", THERE_ALREADY)
             raise RefusedError(
                 f"The case already has a {volume.modality}; the first one is kept. Give one of them another name.",
                 "DUPLICATE-MODALITY",

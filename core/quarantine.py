@@ -1,33 +1,19 @@
-"""Pictures that are held back because text may be burned into them: to be looked at, blackened, and let in.
+"""Pictures that are held back because text may be burned into them: the list of those that a person has looked at.
 
-A list of what a person has looked at has one line for each picture: its key, its label, its file's or folder's name;
-then, after a tab or two spaces, boxes to blacken as `column,row,width,height`, separated by semicolons.
+It has one line for each picture: its key, its label, its file's or folder's name; then, after a tab or two spaces,
+boxes to blacken as `column,row,width,height`, separated by semicolons. `core.survey` draws the pictures.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from core.errors import InvalidConfigError, UserError
-from core.progress import Progress, silent
+from core.errors import InvalidConfigError
+from core.intake import HELD_BACK
 from core.readers.choice import Box, Choice
-from core.readers.decoder import Decoder
-from core.readers.files import Source, collected
-from core.readers.item import Item
-from core.readers.proposals import Proposal, Row, propose
-from core.workspace import Workspace, atomic_write, read_json, write_json
-
-HELD_BACK = "quarantined"
-PROPOSALS = "proposals.json"
+from core.readers.proposals import Proposal
 
 
 @dataclass(frozen=True)
@@ -36,76 +22,6 @@ class Looked:
 
     name: str
     blank: tuple[Box, ...] = ()
-
-
-def look(
-    workspace: Workspace, paths: Sequence[Path], layout: str, folder: Path, progress: Progress = silent
-) -> list[Proposal]:
-    """What an import would make of `paths`, and every slice of every held-back picture drawn as KEY-0000.png.
-
-    The pictures show rows and columns as the file has them, so that boxes can be counted in them. Nothing is imported.
-
-    Raises:
-        NotFoundError: A path does not exist.
-        RefusedError: Too many files.
-    """
-    with collected(workspace, paths) as sources, Decoder(workspace) as decoder:
-        rows = propose(sources, decoder, layout, lambda name: name, progress)
-        result = []
-        for done, row in enumerate(rows):
-            progress(len(rows) + done, 2 * len(rows), f"Drawing image {done + 1} of {len(rows)}")
-            is_held_back = row.proposal.fate == HELD_BACK and bool(row.parts)
-            drawn = _draw(row, sources, decoder, folder) if is_held_back else 0
-            result.append(replace(row.proposal, slices=drawn))
-    return result
-
-
-def _draw(row: Row, sources: Sequence[Source], decoder: Decoder, folder: Path) -> int:
-    drawn = 0
-    for n, item in _slices(row):
-        try:
-            values = decoder.read([(sources[n].path, item)], "picture").data
-        except UserError:
-            continue  # the import refuses it with its reason
-        atomic_write(folder / picture_name(row.proposal.key, drawn), _png(values[::-1, ::-1, 0].T))
-        drawn += 1
-    return drawn
-
-
-def picture_name(key: str, number: int) -> str:
-    """The file of one drawn slice."""
-    return f"{key}-{number:04d}.png"
-
-
-def save_proposals(proposals: Sequence[Proposal], folder: Path) -> None:
-    """Keep the table beside its pictures."""
-    write_json(folder / PROPOSALS, [asdict(proposal) for proposal in proposals])
-
-
-def load_proposals(folder: Path) -> list[Proposal]:
-    """What `save_proposals` kept."""
-    rows: list[dict[str, Any]] = read_json(folder / PROPOSALS)
-    return [_proposal({k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in rows]
-
-
-def _proposal(values: dict[str, Any]) -> Proposal:
-    return Proposal(**values)
-
-
-def _slices(row: Row) -> list[tuple[int, Item]]:
-    """Each stored picture alone, without its place in the patient: rows and columns as in the file."""
-    flat = [(n, replace(item, position=(), axes=(), warnings=(), reviewed=True)) for n, item in row.parts]
-    frames = row.parts[0][1].frames
-    return flat if frames == 1 else [(flat[0][0], replace(flat[0][1], frame_index=n)) for n in range(frames)]
-
-
-def _png(values: NDArray[np.float32]) -> bytes:
-    """Grey from the least to the largest value: nothing that can be read is lost in a window."""
-    low, high = float(values.min()), float(values.max())
-    grey = np.rint((values - low) * (255.0 / max(high - low, 1e-12))).astype(np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(grey).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def read_list(text: str) -> list[Looked]:

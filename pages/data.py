@@ -14,8 +14,13 @@ from ui.import_view import import_view
 from ui.outcome import failure_notice, just_finished
 from ui.pickers import case_picker, cohort_picker
 from ui.state import State, workspace
+from ui.upload_view import PRIVACY
 from ui.views import turn_to, view_switch
 
+DEMO = (
+    "24 generated patients in six modalities, with a trained model. Made on this machine, in about a minute. "
+    "Everything can be tried on them."
+)
 LOOKS = {"slices": "Slices", "histograms": "Histograms", "facts": "Facts"}
 
 
@@ -71,23 +76,51 @@ def look_at_case(cohort: Cohort) -> None:
         )
 
 
+def first_visit() -> None:
+    """Nothing there yet: the demo for whoever has no images at hand, the uploader for whoever has."""
+    left, right = st.columns([3, 2], gap="large")
+    with left, st.container(border=True):
+        st.markdown("#### :material/upload_file: Bring your own images")
+        import_view()
+    with right:
+        with st.container(border=True):
+            st.markdown("#### :material/science: No images at hand?")
+            st.markdown(DEMO)
+            demo_button("data-demo", primary=True)
+        with st.container(border=True):
+            st.markdown(PRIVACY)
+
+
+def bring() -> None:
+    """The uploader with what becomes of the images beside it; the table has the page to itself."""
+    if State.PROPOSALS in st.session_state:
+        import_view()
+        return
+    left, right = st.columns([3, 2], gap="large")
+    with right, st.container(border=True):
+        st.markdown(PRIVACY)
+    with left:
+        import_view()
+
+
 page_header("Data", "Import images as cases of a cohort, and look at them.")
 with guard():
     done = just_finished("ingest") or just_finished("demo")
     if done is not None:
         st.session_state[State.COHORT] = done.params.get("cohort", "demo")
         turn_to(State.DATA_VIEW, "look")
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        has_cohorts = bool(list_cohorts(workspace()))
-        view = view_switch(
-            State.DATA_VIEW, {"look": "Cohorts", "import": "Import images"}, "look" if has_cohorts else "import"
-        )
-        demo_button("data-demo")
+    has_cohorts = bool(list_cohorts(workspace()))
     failure_notice("ingest", "The import")
     failure_notice("demo", "Making the demo")
-    if view == "import":
+    if not has_cohorts and State.PROPOSALS not in st.session_state:
+        first_visit()
+    elif not has_cohorts:
         import_view()
-    elif has_cohorts:
-        look(done is not None)
     else:
-        empty_state("No cohort yet", "Import your own images, or open the demo.")
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            view = view_switch(State.DATA_VIEW, {"look": "Cohorts", "import": "Import images"}, "look")
+            demo_button("data-demo")
+        if view == "import":
+            bring()
+        else:
+            look(done is not None)

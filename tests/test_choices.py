@@ -14,8 +14,9 @@ from pydicom.sequence import Sequence as DicomSequence
 from core.cohort import Cohort
 from core.errors import InvalidConfigError
 from core.ingest import Proposal, ingest, scan
-from core.quarantine import load_proposals, look, read_list, released, save_proposals
+from core.quarantine import read_list, released
 from core.readers.choice import Choice
+from core.survey import load_proposals, look, save_proposals
 from core.types import Volume
 from core.workspace import Workspace
 from tests.in_process import InProcess
@@ -158,7 +159,7 @@ def test_axes_that_are_none_are_refused(workspace: Workspace, tmp_path: Path) ->
 def test_a_held_back_picture_is_drawn_as_it_is_stored(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.quarantine.Decoder", InProcess)
+    monkeypatch.setattr("core.survey.Decoder", InProcess)
     path = ultrasound(tmp_path / "in" / "us.dcm")
     (found,) = look(workspace, [path], "auto", tmp_path / "out")
     save_proposals([found], tmp_path / "out")

@@ -30,7 +30,7 @@ from core.types import LABEL_UNIT, Volume
 from ui.histogram import histogram_chart, histogram_of
 from ui.state import State
 from ui.style import modality_chip
-from ui.windows import default_window
+from ui.windows import default_window, window_words
 from ui.words import NOTED, code_words, notes_of, size_words, spacing_words, value_words
 
 MAX_COLUMNS = 6
@@ -96,7 +96,7 @@ def case_slices(cohort: Cohort, case_id: str, radiological: bool) -> None:
                 picture = tile(volume, window, point, radiological, ROW_WIDTH_PX // n_columns)
                 st.image(webp(picture), alt=f"{modality}: axial, coronal and sagittal slice")
                 if not volume.is_label:
-                    st.caption(f"{value_words(window.low, '')} to {value_words(window.high, volume.unit)}")
+                    st.caption(window_words(window, volume.unit))
     for modality, code in notes_of(volumes):
         st.caption(f"{NOTED} {modality}: {code_words(code)}")
 
@@ -133,26 +133,47 @@ def _point(box: Box, axes: Collection[int], step_mm: float) -> NDArray[np.float6
 
 def tile(volume: Volume, window: Window, point_mm: NDArray[np.float64], radiological: bool, width_px: int) -> Picture:
     """Axial, coronal and sagittal through the point, one below the other, in one scale of pixels per millimetre."""
-    shape, spacing = volume.data.shape, volume.spacing_mm
-    planes = shown_planes(shape)
-    sizes = [size_mm(shape, spacing, plane) for plane in planes]
+    sizes = [size_mm(volume.data.shape, volume.spacing_mm, plane) for plane in shown_planes(volume.data.shape)]
     px_per_mm = min(width_px / max(w for w, _ in sizes), TILE_HEIGHT_PX / sum(h for _, h in sizes))
+    panes = _panes(volume, window, point_mm, radiological, px_per_mm)
+    width = max(pane.shape[1] for pane in panes)
+    return np.concatenate([_centred(pane, width, axis=1) for pane in panes])
+
+
+def planes_in_a_row(
+    volume: Volume, window: Window, point_mm: NDArray[np.float64], radiological: bool, height_px: int
+) -> Picture:
+    """The same planes beside each other."""
+    sizes = [size_mm(volume.data.shape, volume.spacing_mm, plane) for plane in shown_planes(volume.data.shape)]
+    panes = _panes(volume, window, point_mm, radiological, height_px / max(h for _, h in sizes))
+    height = max(pane.shape[0] for pane in panes)
+    return np.concatenate([_centred(pane, height, axis=0) for pane in panes], axis=1)
+
+
+def _panes(
+    volume: Volume, window: Window, point_mm: NDArray[np.float64], radiological: bool, px_per_mm: float
+) -> list[Picture]:
+    """Each plane through the point; black where it lies outside of the image."""
+    shape, spacing = volume.data.shape, volume.spacing_mm
     voxel = np.rint(np.linalg.inv(volume.affine) @ [*point_mm, 1.0]).astype(int)[:3]
     colours = default_colours(volume.modality, volume.unit)
     panes = []
-    for plane, (_, height_mm) in zip(planes, sizes, strict=True):
+    for plane in shown_planes(shape):
+        height_mm = size_mm(shape, spacing, plane)[1]
         look = Look(plane, radiological, window, colours, height_px=max(24, round(height_mm * px_per_mm)))
         axis = slice_axis(plane)
         inside = 0 <= voxel[axis] < shape[axis]
         pane = draw_slice(volume.data, spacing, int(np.clip(voxel[axis], 0, shape[axis] - 1)), look)
-        panes.append(pane if inside else np.zeros_like(pane))  # black: the point is outside this image
-    width = max(pane.shape[1] for pane in panes)
-    return np.concatenate([_framed(pane, width) for pane in panes])
+        panes.append(pane if inside else np.zeros_like(pane))
+    return panes
 
 
-def _framed(pane: Picture, width: int) -> Picture:
-    spare = width - pane.shape[1]
-    return np.pad(pane, ((0, GAP_PX), (spare // 2, spare - spare // 2), (0, 0)))
+def _centred(pane: Picture, length: int, axis: int) -> Picture:
+    """Padded to the length along the axis, with a gap behind it along the other."""
+    spare = length - pane.shape[axis]
+    pads = [(0, GAP_PX), (0, GAP_PX), (0, 0)]
+    pads[axis] = (spare // 2, spare - spare // 2)
+    return np.pad(pane, pads)
 
 
 def case_histograms(cohort: Cohort, case_id: str) -> None:
@@ -194,6 +215,11 @@ def case_facts(cohort: Cohort, case_id: str) -> None:
 
 def _label_words(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def radiological() -> bool:
+    """Whether the patient's right is on the left of a picture, as this session has it."""
+    return bool(st.session_state.get(State.RADIOLOGICAL, True))
 
 
 def radiological_toggle() -> bool:

@@ -13,7 +13,7 @@ from core.cohort import Cohort
 from core.runs import ENDED, Job, list_jobs
 from core.types import LABEL_UNIT
 from core.uploads import take_labels
-from ui.import_view import report_table
+from ui.fate_table import report_table
 from ui.state import State, workspace
 from ui.style import simulated_badge
 from ui.words import ABSENT, FATE_HELP, FATES, NOTED, THERE, code_words, count_words, notes_of, spacing_words

@@ -1,10 +1,9 @@
-"""The table of what was found: case and modality of each image, and how arrays and films are to be read."""
+"""The table of what was found: patient and modality of each image, what is known of it, whether it comes in."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 import streamlit as st
@@ -13,49 +12,134 @@ from core.cohort import Cohort
 from core.errors import InvalidConfigError
 from core.ingest import Proposal
 from core.readers.choice import Choice
+from core.readers.naming import known_modality
 from core.workspace import safe_name
-from ui.state import workspace
-from ui.words import size_words, spacing_words
+from ui.csv_table import safe_cell
+from ui.fate_table import HEAD_PX, ROW_PX
+from ui.state import State, workspace
+from ui.words import THERE, in_plane_words, orientation_words, spacing_words
 
-NEW_CASE = "new case"
-READING_TIP = "Where each axis of the array runs to: three letters, one of R and L, one of A and P, one of S and I"
+PATIENT_TIP = (
+    "Our own short name for a patient within this import; P1 is stored under a new id. Images with the same name "
+    "become one case: write another one to move an image."
+)
+MODALITY_TIP = "Such as T1, T2, FLAIR, CT, PET, US; masks and label maps have mask, seg or label in their name"
 
 
-def image_table(proposals: Sequence[Proposal], upload: str) -> pd.DataFrame:
-    """What the person made of it. Files without a folder are grouped by the upload, which is shown as a new case."""
-    rows = pd.DataFrame(
+@dataclass
+class Sheet:
+    """The table as a person left it; another version makes the editor begin anew from `base`."""
+
+    folder: str
+    base: pd.DataFrame
+    edited: pd.DataFrame
+    version: int = 0
+
+    def change(self, key: str, column: str, value: str) -> None:
+        """Set a cell from elsewhere on the page."""
+        if self.edited.at[key, column] != value:
+            self.base = self.edited.copy()
+            self.base.at[key, column] = value
+            self.edited = self.base
+            self.version += 1
+
+
+def patients_of(proposals: Sequence[Proposal]) -> dict[str, str]:
+    """A case's name as found -> "P1", "P2", ... in the order of the files."""
+    names = dict.fromkeys(proposal.case for proposal in proposals if proposal.case)
+    return {name: f"P{n}" for n, name in enumerate(names, 1)}
+
+
+def sheet_of(proposals: Sequence[Proposal], patients: Mapping[str, str], folder: str) -> Sheet:
+    """The sheet of this look at files: a fresh one for another look."""
+    sheet = st.session_state.get(State.SHEET)
+    if not isinstance(sheet, Sheet) or sheet.folder != folder:
+        rows = _rows(proposals, patients)
+        sheet = st.session_state[State.SHEET] = Sheet(folder, rows, rows)
+    return sheet
+
+
+def _rows(proposals: Sequence[Proposal], patients: Mapping[str, str]) -> pd.DataFrame:
+    return pd.DataFrame(
         {
+            "look": [":material/visibility:"] * len(proposals),
             "include": [proposal.include for proposal in proposals],
-            "case": [NEW_CASE if proposal.case == upload else proposal.case for proposal in proposals],
+            "patient": [patients[proposal.case] for proposal in proposals],
             "modality": [proposal.modality for proposal in proposals],
-            "label": [proposal.label for proposal in proposals],
-            "files": [proposal.n_files for proposal in proposals],
-            "size": [size_words(proposal.shape) for proposal in proposals],
+            "slices": [proposal.shape[2] if len(proposal.shape) > 2 else 1 for proposal in proposals],
+            "size": [in_plane_words(proposal.shape) for proposal in proposals],
             "spacing": [spacing_words(proposal.spacing_mm) for proposal in proposals],
-            "orientation": [proposal.orientation for proposal in proposals],
+            "orientation": [orientation_words(proposal.orientation) for proposal in proposals],
             "unit": [proposal.unit for proposal in proposals],
+            "label": [str(safe_cell(proposal.label)) for proposal in proposals],
+            "code": [", ".join(proposal.codes) for proposal in proposals],
             "note": [proposal.message for proposal in proposals],
-        }
+            "files": [proposal.n_files for proposal in proposals],
+        },
+        index=[proposal.key for proposal in proposals],
     )
+
+
+def image_table(sheet: Sheet, height: int) -> pd.DataFrame:
+    """What the person made of it; a click on the eye chooses the image that is drawn."""
     config = st.column_config
     columns = {
-        "include": config.CheckboxColumn("Import", width=84, help="Untick to leave this image out"),
-        "case": config.TextColumn("Case", required=True, help="Images with the same word here become one case"),
-        "modality": config.TextColumn("Modality", required=True, width=110, help="Such as T1, T2, FLAIR, CT, PET, US"),
-        "label": config.TextColumn("File or series", width="medium"),
-        "files": config.NumberColumn("Files", width=60),
-        "size": config.TextColumn("Voxels"),
-        "spacing": config.TextColumn("Spacing"),
-        "orientation": config.TextColumn(
-            "Axes", width=60, help="As found; everything is stored right, front, up (RAS)"
+        "look": config.ButtonColumn(
+            "", width=46, type="tertiary", key="look-at", on_click=_look_at, help="Draw this image below"
         ),
-        "unit": config.TextColumn("Unit", width=60),
-        "note": config.TextColumn("Note", width="large"),
+        "include": config.CheckboxColumn("Import", width=76, help="Untick to leave this image out"),
+        "patient": config.TextColumn("Patient", required=True, width=82, max_chars=40, help=PATIENT_TIP),
+        "modality": config.TextColumn("Modality", required=True, width=104, max_chars=64, help=MODALITY_TIP),
+        "slices": config.NumberColumn("Slices", width=62),
+        "size": config.TextColumn("Size", width=92, help="Voxels within a slice"),
+        "spacing": config.TextColumn("Spacing", width=134, help="Between voxels, along the file's own axes"),
+        "orientation": config.TextColumn(
+            "Orientation", width=106, help="How the slices lie, and where the file's axes run to"
+        ),
+        "unit": config.TextColumn("Unit", width=56, help="HU, SUV, label, or a.u.: arbitrary units"),
+        "label": config.TextColumn("File or series", width=200),
+        "code": config.TextColumn("Flags", width=140, help="What is doubtful, by code; the sentence stands beside"),
+        "note": config.TextColumn("What to know", width=300),
+        "files": config.NumberColumn("Files", width=60),
     }
-    height = min(38 + 35 * len(rows), 430)
-    fixed = [name for name in columns if name not in ("include", "case", "modality")]
-    return st.data_editor(
-        rows, column_config=columns, disabled=fixed, hide_index=True, height=height, width="stretch", key="import-table"
+    edited: pd.DataFrame = st.data_editor(
+        sheet.base,
+        column_config=columns,
+        disabled=[name for name in columns if name not in ("include", "patient", "modality")],
+        hide_index=True,
+        height=min(HEAD_PX + ROW_PX * len(sheet.base), height),
+        width="stretch",
+        key=f"import-table-{sheet.folder}-{sheet.version}",
+    )
+    sheet.edited = edited
+    return edited
+
+
+def _look_at() -> None:
+    sheet, click = st.session_state.get(State.SHEET), st.session_state.get("look-at")
+    if isinstance(sheet, Sheet) and click is not None:
+        st.session_state[State.GLIMPSED] = sheet.base.index[click["row"]]
+
+
+def patient_table(table: pd.DataFrame, height: int) -> None:
+    """Which patient brings which modality, as the table stands."""
+    chosen = table[table["include"].astype(bool)]
+    modalities = list(dict.fromkeys(chosen["modality"]))
+    rows = []
+    for patient, images in chosen.groupby("patient", sort=False):
+        has = set(images["modality"])
+        n_grids = len(images[["slices", "size", "spacing", "orientation"]].drop_duplicates())
+        marks = {modality: THERE if modality in has else "" for modality in modalities}
+        rows.append({"Patient": patient, **marks, "Grids": "one" if n_grids == 1 else f"{n_grids} different"})
+    widths = {modality: st.column_config.TextColumn(modality, width=76) for modality in modalities}
+    tip = "Whether the images have the same size, spacing and orientation; Prepare brings different ones onto one"
+    st.dataframe(
+        rows,
+        hide_index=True,
+        width="content",
+        height=min(HEAD_PX + ROW_PX * len(rows), height),
+        column_config={**widths, "Grids": st.column_config.TextColumn("Grids", help=tip)},
+        alt="Which patient brings which modality",
     )
 
 
@@ -65,7 +149,7 @@ def refusal(table: pd.DataFrame | None, cohort: str, released: int = 0) -> str:
     Args:
         released: how many held-back pictures somebody has looked at and let in.
     """
-    table = pd.DataFrame({"include": [], "case": [], "modality": []}) if table is None else table
+    table = pd.DataFrame({"include": [], "patient": [], "modality": []}) if table is None else table
     chosen = table[table["include"].astype(bool)]
     if chosen.empty and not released:
         return "Tick at least one image."
@@ -77,62 +161,34 @@ def refusal(table: pd.DataFrame | None, cohort: str, released: int = 0) -> str:
         return f"Cohort and modality: {error}"
     if (workspace().cohorts / cohort).is_dir() and Cohort.open(workspace(), cohort).info.get("simulated"):
         return "Generated and real patients do not mix: choose another cohort name."
-    twice = chosen[chosen.duplicated(["case", "modality"])]
+    named = chosen.assign(modality=[named_modality(str(text)) for text in chosen["modality"]])
+    twice = named[named.duplicated(["patient", "modality"])]
     if not twice.empty:
-        case, modality = twice.iloc[0][["case", "modality"]]
-        return f"Case {case} has two images named {modality}: rename or untick one."
+        patient, modality = twice.iloc[0][["patient", "modality"]]
+        return f"{patient} has two images named {modality}: rename or untick one."
     return ""
 
 
-def corrections_of(proposals: Sequence[Proposal], table: pd.DataFrame) -> dict[str, Choice]:
-    """Proposal key -> what the person decided, where that differs from the proposal."""
+def named_modality(text: str) -> str:
+    """As it is known here, so that "flair" and "FLAIR" are one; any other name as it is written."""
+    return known_modality(text) or text
+
+
+def corrections_of(
+    proposals: Sequence[Proposal], table: pd.DataFrame, patients: Mapping[str, str], folder: str
+) -> dict[str, Choice]:
+    """Proposal key -> what the person decided, where that differs from the proposal.
+
+    Args:
+        folder: of this look at files: a patient that a person makes up is another one in another import.
+    """
+    cases = {patient: case for case, patient in patients.items()}
     corrections: dict[str, Choice] = {}
     for proposal, row in zip(proposals, table.itertuples(), strict=True):
+        patient = str(row.patient).strip()
+        case, modality = cases.get(patient, f"{folder}/{patient}"), named_modality(str(row.modality))
         if not row.include:
             corrections[proposal.key] = Choice(include=False)
-        elif (row.case, row.modality) != (proposal.case, proposal.modality):
-            corrections[proposal.key] = Choice(str(row.case), str(row.modality))
+        elif (case, modality) != (proposal.case, proposal.modality):
+            corrections[proposal.key] = Choice(case, modality)
     return corrections
-
-
-def reading_table(proposals: Sequence[Proposal]) -> dict[str, Choice]:
-    """Key -> how an array or a film is to be read; nothing is drawn where no file needs it."""
-    asked = [p for p in proposals if p.frames > 1 or (p.reader == "array" and len(p.shape) == 3)]
-    if not asked:
-        return {}
-    with st.expander("How to read arrays and films", icon=":material/tune:"):
-        st.caption(
-            "Unless you say otherwise, arrays run to right, front, up at 1 mm, and one frame of a film is taken."
-        )
-        config = st.column_config
-        columns = {
-            "label": config.TextColumn("File", disabled=True),
-            "frames": config.NumberColumn("Frames", disabled=True, help="How many the file holds"),
-            "frame": config.NumberColumn("Frame", min_value=0, step=1, help="Counted from 0; empty: chosen for you"),
-            "each": config.CheckboxColumn("Each a case", help="Every frame becomes a case of its own"),
-            "axes": config.TextColumn("Axes", validate="^[RLAPSI]{3}$", help=READING_TIP),
-            "i": config.NumberColumn("mm 1", min_value=0.001, help="Between voxels along the array's first axis"),
-            "j": config.NumberColumn("mm 2", min_value=0.001, help="Along the second axis"),
-            "k": config.NumberColumn("mm 3", min_value=0.001, help="Along the third axis"),
-            "slope": config.NumberColumn("Slope", help="Value = stored x slope + offset"),
-            "intercept": config.NumberColumn("Offset", help="Such as -1024 to turn stored numbers into HU"),
-        }
-        rows = pd.DataFrame([_reading_row(proposal) for proposal in asked])
-        chosen = st.data_editor(rows, column_config=columns, hide_index=True, width="stretch", key="reading-table")
-    return {p.key: _reading(p, row) for p, row in zip(asked, chosen.to_dict("records"), strict=True)}
-
-
-def _reading_row(proposal: Proposal) -> dict[str, object]:
-    spacing = [*proposal.spacing_mm, 1.0, 1.0, 1.0][:3]
-    film = {"label": proposal.label, "frames": proposal.frames, "frame": None, "each": False}
-    return film | {"axes": "RAS", "i": spacing[0], "j": spacing[1], "k": spacing[2], "slope": 1.0, "intercept": 0.0}
-
-
-def _reading(proposal: Proposal, row: Mapping[Any, Any]) -> Choice:
-    frame = -1 if pd.isna(row["frame"]) else int(row["frame"])
-    choice = Choice(proposal.case, proposal.modality, frame=frame, each_frame=bool(row["each"]))
-    if proposal.reader != "array":
-        return choice
-    spacing = (float(row["i"]), float(row["j"]), float(row["k"]))
-    slope, intercept = float(row["slope"]), float(row["intercept"])
-    return replace(choice, axes=str(row["axes"]), spacing_mm=spacing, slope=slope, intercept=intercept)

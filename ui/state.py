@@ -46,6 +46,9 @@ class State:
     CASES_PICKED = "cases_picked"  # Evaluate: the case table's selected row
     UPLOADS = "uploads"  # Data: counts up so that the uploader forgets its files
     PROPOSALS = "proposals"  # Data: the series table before import
+    SHEET = "_sheet"  # Data: what a person made of that table
+    READINGS = "_readings"  # Data: how arrays and films are to be read
+    GLIMPSED = "glimpsed"  # Data: the image of that table that is drawn
     LOOKED = "_looked"  # Data: what was decided of each held-back picture of an upload
     LABELS = "_labels"  # Data: job id -> labels of the files of an import that this session made
     JOB = "job"  # the id of the job that the page just started

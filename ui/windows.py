@@ -5,6 +5,7 @@ from __future__ import annotations
 from core.dataset import Dataset
 from core.render import Window, percentile_window, window_presets
 from core.types import Volume
+from ui.words import value_words
 
 PREPARED = Window(0.0, 1.0)
 
@@ -15,6 +16,11 @@ def default_window(volume: Volume, preset: str = "") -> Window:
         return Window(0.0, max(1.0, float(volume.data.max())))
     presets = window_presets("HU") if volume.unit == "HU" else {}
     return presets.get(preset, next(iter(presets.values()))) if presets else percentile_window(volume.data)
+
+
+def window_words(window: Window, unit: str) -> str:
+    """Such as "Black to white: -160 to 240 HU"."""
+    return f"Black to white: {value_words(window.low, '')} to {value_words(window.high, unit)}"
 
 
 def scaled(window: Window, scale: float, offset: float) -> Window:

@@ -6,9 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from core.readers.proposals import DUPLICATE, TWICE
 from core.readers.values import WARNINGS
 
-NOTES = WARNINGS | {  # what preparing may add
+NOTES = WARNINGS | {  # what the table before an import and preparing may add
+    DUPLICATE: TWICE,
     "BRAIN-NOT-EXTRACTED": "The image still has a head around the brain, so the whole head is judged.",
     "NO-FOREGROUND": "No foreground was found, so the whole image is judged.",
     "ALIGNMENT-DOUBTFUL": "It is not sure that this image lies on the reference; look at them together.",
@@ -34,6 +36,13 @@ FATES = {  # in the order in which a report lists them
     "ignored": "Left out",
     "accepted": "Imported",
 }
+FATES_BEFORE = {
+    "quarantined": "Held back",
+    "rejected": "Refused",
+    "ignored": "Left out",
+    "warned": "Ready, with a note",
+    "accepted": "Ready",
+}
 FATE_HELP = {
     "quarantined": "May show a patient's name in the picture itself, so it was not stored.",
     "rejected": "Could not be used; the reason stands beside each file.",
@@ -47,6 +56,17 @@ def size_words(shape: Sequence[int]) -> str:
     if len(sides) == 3 and sides[2] == 1:
         sides = sides[:2]
     return TIMES.join(str(side) for side in sides)
+
+
+def in_plane_words(shape: Sequence[int]) -> str:
+    """Such as "384 × 384": the first two sides."""
+    return TIMES.join(str(side) for side in shape[:2])
+
+
+def orientation_words(letters: str) -> str:
+    """Such as "Axial, LPS": the plane of the slices by where the last axis runs to; "" where it is not known."""
+    planes = {"S": "Axial", "I": "Axial", "A": "Coronal", "P": "Coronal", "R": "Sagittal", "L": "Sagittal"}
+    return f"{planes[letters[2]]}, {letters}" if len(letters) == 3 and letters[2] in planes else letters
 
 
 def spacing_words(spacing_mm: Sequence[float]) -> str:

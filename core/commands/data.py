@@ -71,8 +71,8 @@ def look(
 ) -> Any:
     """Draw the pictures that an import would hold back, so that somebody can look at them; nothing is stored."""
     from core.ingest import check_layout
-    from core.quarantine import HELD_BACK
-    from core.quarantine import look as run_look
+    from core.intake import HELD_BACK
+    from core.survey import look as run_look
 
     check_layout(layout)
     found = run_look(workspace_of(workspace), paths, layout, out, log_progress)

@@ -38,14 +38,14 @@ def ingest(job: Job, workspace: Workspace, progress: Progress) -> Any:
 
 def scan(job: Job, workspace: Workspace, progress: Progress) -> Any:
     """params: look (id), upload or folder, layout. What was found waits beside the upload: labels can name patients."""
-    from core.quarantine import look, save_proposals
+    from core.survey import save_proposals, survey
     from core.uploads import looks, server_folder, staged
 
     params = job.params
     upload = params.get("upload", "")
     source = staged(workspace, upload) if upload else server_folder(params["folder"])
     place = looks(workspace, params["look"])
-    found = look(workspace, [source], params["layout"], place, progress)
+    found = survey(workspace, [source], params["layout"], place, progress)
     save_proposals(found, place)
     job.forget("folder")
     return {"images": len(found)}

@@ -112,7 +112,15 @@ def read(parts: Sequence[Part], modality: str) -> Volume:
     An item whose `stack` is "images" becomes (columns, rows, N): one picture a slice.
     """
     path, item = parts[0]
-    values = _read_values(path, item.part)
+    return placed(_read_values(path, item.part), item, modality)
+
+
+def placed(values: NDArray[Any], item: Item, modality: str) -> Volume:
+    """An array's values as a volume, lying and scaled as the item says.
+
+    Raises:
+        UserError: That cannot be, or does not fit the values.
+    """
     if (item.slope, item.intercept) != (1.0, 0.0):
         values = values.astype(np.float64) * item.slope + item.intercept
     is_spaced = item.spacing_mm != (1.0,) * len(item.spacing_mm)
@@ -129,7 +137,8 @@ def read(parts: Sequence[Part], modality: str) -> Volume:
         data, affine = to_ras(values, _affine(item))
     else:
         raise RefusedError(
-            f"The array has {values.ndim} axes; an image has 2 or 3. For many pictures, choose the layout 'images'.",
+            f"The array has {values.ndim} axes; an image has 2 or 3. If its first axis counts pictures, have it read "
+            "as a stack of pictures (layout images).",
             "SHAPE",
         )
     return finish(data, affine, modality, warnings=warnings)

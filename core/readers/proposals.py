@@ -39,6 +39,8 @@ class Proposal:
         fate: "accepted", "warned", "quarantined", "rejected" or "ignored".
         frames: how many the file holds without saying where they lie.
         slices: how many pictures of it were drawn for somebody to look at.
+        codes: all that is doubtful or wrong; the first is `code`.
+        files: the labels of its files.
     """
 
     key: str
@@ -57,6 +59,8 @@ class Proposal:
     frames: int = 1
     reader: str = ""
     slices: int = 0
+    codes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,16 @@ def propose(sources: Sequence[Source], decoder: Decoder, layout: str, case_id: C
         _with_half(row, halves) for row in _named_rows([f for f in found if not f[1].series], sources, layout, case_id)
     ]
     rows.sort(key=lambda row: row.sources)
-    return [replace(row, proposal=replace(row.proposal, key=f"{n:04d}")) for n, row in enumerate(_doubled(rows))]
+    return [_listed(n, row, sources) for n, row in enumerate(_doubled(rows))]
+
+
+def _listed(n: int, row: Row, sources: Sequence[Source]) -> Row:
+    """The row under its number, with the labels of its files and all its codes."""
+    proposal = row.proposal
+    codes = row.parts[0][1].warnings if row.parts and proposal.fate in USABLE else ()
+    codes = tuple(dict.fromkeys(filter(None, [proposal.code, *codes])))
+    files = tuple(sources[source].label for source in row.sources)
+    return replace(row, proposal=replace(proposal, key=f"{n:04d}", codes=codes, files=files))
 
 
 def _joined(
@@ -128,7 +141,8 @@ def _doubled(rows: list[Row]) -> list[Row]:
         name = (row.case_id, row.proposal.modality)
         is_stored = bool(row.parts) and row.proposal.fate in USABLE
         if is_stored and name in seen:
-            row = replace(row, proposal=replace(row.proposal, fate="warned", code=DUPLICATE, message=TWICE))
+            doubled = replace(row.proposal, fate="warned", code=DUPLICATE, message=TWICE, include=False)
+            row = replace(row, proposal=doubled)
         seen |= {name} if is_stored else set()
         result.append(row)
     return result

@@ -28,7 +28,7 @@ from core.workspace import Workspace, write_json
 from tests.readers.dicom_files import slice_dataset
 from ui.case_view import Box, tile
 from ui.histogram import histogram_of
-from ui.import_table import corrections_of, refusal
+from ui.import_table import corrections_of, patients_of, refusal
 from ui.state import State
 
 PAGE = str(Path(__file__).resolve().parents[2] / "pages" / "data.py")
@@ -70,6 +70,7 @@ def test_an_empty_workspace_offers_import_and_demo_and_says_what_is_kept(workspa
     page = opened()
     assert not page.exception
     assert page.file_uploader and page.button(key="data-demo")
+    assert "No images at hand?" in words(page)
     assert "Nothing leaves this machine" in words(page)
 
 
@@ -78,7 +79,8 @@ def test_uploaded_images_become_a_cohort_that_is_shown(workspace):
     assert not page.exception and not page.error
     table = page.dataframe[0].value
     assert list(table["modality"]) == ["T1", "T2"]
-    assert set(table["case"]) == {"patient"}
+    assert set(table["patient"]) == {"P1"}
+    assert list(table["slices"]) == [6, 6] and set(table["orientation"]) == {"Axial, RAS"}
     page.text_input(key="import-cohort").set_value("mine").run()
     press(page, "Import")
     assert ended(workspace, "ingest").state == "finished"
@@ -92,7 +94,7 @@ def test_uploaded_images_become_a_cohort_that_is_shown(workspace):
 
 def test_files_without_a_folder_become_one_new_case(workspace):
     page = uploaded(nifti("T1.nii.gz"), nifti("T2.nii.gz", 1))
-    assert list(page.dataframe[0].value["case"]) == ["new case", "new case"]
+    assert list(page.dataframe[0].value["patient"]) == ["P1", "P1"]
     press(page, "Import")
     assert ended(workspace, "ingest").params["corrections"] == {}
     [case_id] = Cohort.open(workspace, "my-images").case_ids
@@ -212,14 +214,22 @@ def proposals(*pairs: tuple[str, str]) -> list[Proposal]:
 
 
 def table_of(pairs: list[tuple[str, str]], include: list[bool] | None = None) -> pd.DataFrame:
-    cases, modalities = zip(*pairs, strict=True)
-    return pd.DataFrame({"include": include or [True] * len(pairs), "case": cases, "modality": modalities})
+    patients, modalities = zip(*pairs, strict=True)
+    return pd.DataFrame({"include": include or [True] * len(pairs), "patient": patients, "modality": modalities})
 
 
 def test_only_what_a_person_changed_is_a_correction():
-    found = proposals(("a", "T1"), ("a", "T2"), ("b", "foo"), ("c", "T1"))
-    table = table_of([("a", "T1"), ("a", "T2"), ("b", "FLAIR"), ("c", "T1")], [True, True, True, False])
-    assert corrections_of(found, table) == {"2": Choice("b", "FLAIR"), "3": Choice(include=False)}
+    found = proposals(("a", "T1"), ("a", "T2"), ("b", "foo"), ("c", "T1"), ("c", "T2"))
+    patients = patients_of(found)
+    assert patients == {"a": "P1", "b": "P2", "c": "P3"}
+    table = table_of(
+        [("P1", "T1"), ("P1", "T2"), ("P2", "flair"), ("P3", "T1"), ("new one", "T2")], [True, True, True, False, True]
+    )
+    assert corrections_of(found, table, patients, "look-1") == {
+        "2": Choice("b", "FLAIR"),
+        "3": Choice(include=False),
+        "4": Choice("look-1/new one", "T2"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -227,6 +237,7 @@ def test_only_what_a_person_changed_is_a_correction():
     [
         (table_of([("a", "T1")], [False]), "mine", "Tick at least one"),
         (table_of([("a", "T1"), ("a", "T1")]), "mine", "two images named T1"),
+        (table_of([("a", "T1"), ("a", "t1")]), "mine", "two images named T1"),
         (table_of([("a", "T 1")]), "mine", "name has"),
         (table_of([("a", "T1")]), "../mine", "name has"),
         (table_of([("a", "T1"), ("a", "T2")]), "mine", ""),
@@ -329,11 +340,72 @@ def test_a_held_back_picture_joins_when_somebody_has_looked(workspace):
     assert not any(workspace.uploads.iterdir())
 
 
-def test_an_array_is_asked_how_it_lies(workspace):
+def array(name: str, values: np.ndarray) -> Upload:
     stream = io.BytesIO()
-    np.save(stream, np.random.default_rng(0).uniform(1, 9, (4, 5, 6)))
-    page = uploaded(("patient_CT.npy", stream.getvalue(), "application/octet-stream"))
+    np.save(stream, values)
+    return name, stream.getvalue(), "application/octet-stream"
+
+
+def marked_array() -> np.ndarray:
+    """Brightest in the corner where every axis ends."""
+    values = np.random.default_rng(0).uniform(1, 9, (12, 15, 18))
+    values[9:, 12:, 15:] = 100
+    return values
+
+
+def test_an_array_is_drawn_as_it_is_said_to_lie_before_the_import(workspace):
+    page = uploaded(array("patient_CT.npy", marked_array()), array("patient_T1.npy", marked_array()))
     assert not page.exception
-    assert "How to read arrays and films" in [expander.label for expander in page.expander]
-    asked = page.dataframe[1].value
-    assert list(asked["axes"]) == ["RAS"] and list(asked["slope"]) == [1.0]
+    assert "How to read arrays and films" in [tab.label for tab in page.tabs]
+    before = urls(page)[-1]
+    page.selectbox(key="axis-0-0000").set_value("L").run()
+    page.number_input(key="mm-2-0000").set_value(3.0).run()
+    assert not page.exception
+    assert urls(page)[-1] != before
+    press(page, "Use for all 2 arrays")
+    press(page, "Import")
+    assert ended(workspace, "ingest").state == "finished"
+    cohort = Cohort.open(workspace, "my-images")
+    (case_id,) = cohort.case_ids
+    for modality in ("CT", "T1"):
+        volume = cohort.read_volume(case_id, modality)
+        assert volume.spacing_mm == pytest.approx((1, 1, 3))
+        assert volume.data[:3, 12:, 15:].min() == 100  # the end of the first axis lies on the left now
+
+
+def test_what_an_array_cannot_be_is_said_at_once(workspace):
+    page = uploaded(array("patient_T1.npy", marked_array()))
+    page.selectbox(key="axis-0-0000").set_value("A").run()
+    assert "three letters" in page.error[0].value
+    page.selectbox(key="axis-0-0000").set_value("R").run()
+    page.text_input(key="reading-modality-0000").set_value("CT").run()
+    page.number_input(key="slope-0000").set_value(1000.0).run()
+    assert "20000 HU" in page.error[0].value
+
+
+def test_the_modality_of_an_array_is_one_wherever_it_is_written(workspace):
+    page = uploaded(array("patient_T1.npy", marked_array()))
+    page.text_input(key="reading-modality-0000").set_value("pet").run()
+    assert list(page.dataframe[0].value["modality"]) == ["pet"]
+    press(page, "Import")
+    ended(workspace, "ingest")
+    (case_id,) = Cohort.open(workspace, "my-images").case_ids
+    assert list(Cohort.open(workspace, "my-images").describe(case_id)["volumes"]) == ["PET"]
+
+
+def test_an_array_of_pictures_is_read_as_a_stack_when_a_person_says_so(workspace):
+    page = uploaded(array("digits.npy", np.random.default_rng(0).uniform(0, 255, (7, 8, 9, 3)).astype("u1")))
+    assert "stack of pictures" in page.dataframe[0].value["Why"][0]
+    next(group for group in page.button_group if group.label == "Arrays hold").set_value("images").run()
+    assert not page.exception
+    assert "1 ready" in words(page)
+    press(page, "Import")
+    assert ended(workspace, "ingest").state == "finished"
+    assert len(Cohort.open(workspace, "my-images").case_ids) == 7
+
+
+def test_a_duplicate_is_not_ticked_and_says_why(workspace):
+    page = uploaded(nifti("a/T1.nii.gz"), nifti("a/T1.nii", 1))
+    table = page.dataframe[0].value
+    assert list(table["include"]) == [True, False]
+    assert "only the first is kept" in table["note"].iloc[1]
