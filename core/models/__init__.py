@@ -6,10 +6,12 @@ from core.models.cca import CCA
 from core.models.constant import Constant
 from core.models.contrastive import Contrastive
 from core.models.dense_ae import DenseAE
+from core.models.dmvae import DMVAE
 from core.models.jmvae import JMVAE
 from core.models.linear import Linear
 from core.models.mean_image import MeanImage
 from core.models.mmvae import MMVAE
+from core.models.mmvae_plus import MMVAEPlus
 from core.models.mopoe import MoPoE
 from core.models.mvae import MVAE
 from core.models.mvtcae import MVTCAE
@@ -24,10 +26,12 @@ MODELS: dict[str, type[Model]] = {  # to add one: write a module with a Model su
     "constant": Constant,
     "contrastive": Contrastive,
     "dense_ae": DenseAE,
+    "dmvae": DMVAE,
     "jmvae": JMVAE,
     "linear": Linear,
     "mean_image": MeanImage,
     "mmvae": MMVAE,
+    "mmvae_plus": MMVAEPlus,
     "mopoe": MoPoE,
     "mvae": MVAE,
     "mvtcae": MVTCAE,

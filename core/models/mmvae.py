@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from core.models.base import Batch
 from core.models.blocks import stack_presence
-from core.models.formulas import rows_like
+from core.models.formulas import Gaussian, rows_like
 from core.models.shared_vae import SharedVAE
 from core.models.vae import GaussianSettings
 
@@ -55,6 +55,11 @@ class Mixture:
         means = torch.where(seen, torch.stack([e.mean for e in self.experts]), 0.0)
         return means.sum(0) / seen.sum(0).clamp(min=1)
 
+    def mean_of(self, values: Tensor) -> Tensor:
+        """(B,): the mean over a row's experts of (M, B); 0 where it has none."""
+        share = self.present / self.present.sum(0).clamp(min=1)
+        return torch.where(self.present, values * share, 0.0).sum(0)
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """One expert is drawn for each row, then a code from it."""
         weights = self.present.T.float() + (~self.present.any(0)[:, None]).float()
@@ -87,14 +92,7 @@ class MMVAE(SharedVAE):
     def synthesise(self, batch: Batch, targets: Sequence[str]) -> dict[str, Tensor]:
         """The mean over the given modalities of the images decoded from each one's code."""
         mixture = self.encode(batch)
-        count = mixture.present.sum(0)
-        decoded = [self.decode(e.mean, targets) for e in mixture.experts]
-        made = {}
-        for m in targets:
-            images = torch.stack([d[m] for d in decoded])
-            share = mixture.present / count.clamp(min=1)
-            made[m] = (images * share.view(*share.shape, *[1] * (images.ndim - 2))).sum(0)
-        return made
+        return averaged([self.decode(e.mean, targets) for e in mixture.experts], mixture.present)
 
     def loss(self, batch: Batch, part: str, step: int) -> dict[str, Tensor]:
         """-(1/M) sum_m log (1/K) sum_k p(z) p(x | z) / q(z | x), z from q_m, M counting what a row has.
@@ -106,15 +104,13 @@ class MMVAE(SharedVAE):
         for expert in mixture.experts:
             codes = [expert.sample() for _ in range(self.config.n_samples)]
             log_weights, nll = self._log_weights(batch, mixture, codes, beta)
-            bounds.append(self._bound(log_weights, codes))
+            bounds.append(importance_bound(log_weights, [(z,) for z in codes], self.config.estimator))
             errors.append(nll)
-        share = mixture.present / mixture.present.sum(0).clamp(min=1)
-        total = -torch.where(mixture.present, torch.stack(bounds) * share, 0.0).sum(0).mean()
-        reconstruction = torch.where(mixture.present, torch.stack(errors) * share, 0.0).sum(0).mean()
-        return {"total": total, "reconstruction": reconstruction}
+        total = -mixture.mean_of(torch.stack(bounds)).mean()
+        return {"total": total, "reconstruction": mixture.mean_of(torch.stack(errors)).mean()}
 
     def _laplaces(self, batch: Batch) -> list[Laplace]:
-        return [Laplace(g.mean, 0.5 * g.log_var) for g in self.experts(batch).values()]
+        return [laplace_of(g) for g in self.experts(batch).values()]
 
     def _log_weights(
         self, batch: Batch, mixture: Mixture, codes: Sequence[Tensor], beta: float
@@ -128,12 +124,38 @@ class MMVAE(SharedVAE):
         ratios = torch.stack([prior.log_prob(z) - density.log_prob(z) for z in codes])
         return beta * ratios - nlls, nlls.detach().mean(0)
 
-    def _bound(self, log_weights: Tensor, codes: Sequence[Tensor]) -> Tensor:
-        """(B,): the log of the mean weight, or its doubly reparameterised stand-in (Tucker et al. 2019)."""
-        if self.config.estimator == "iwae":
-            return log_weights.logsumexp(0) - math.log(len(codes))
-        weights = log_weights.detach().softmax(0)
-        for z, w in zip(codes, weights, strict=True):
+
+def laplace_of(found: Gaussian) -> Laplace:
+    """The same two numbers from an encoder, read as a Laplace distribution."""
+    return Laplace(found.mean, 0.5 * found.log_var)
+
+
+def importance_bound(log_weights: Tensor, draws: Sequence[Sequence[Tensor]], estimator: str) -> Tensor:
+    """(B,): the log of the mean weight, or its doubly reparameterised stand-in (Tucker et al. 2019).
+
+    Args:
+        log_weights: (K, B).
+        draws: for each of the K the codes that it was computed from.
+    """
+    if estimator == "iwae":
+        return log_weights.logsumexp(0) - math.log(len(draws))
+    weights = log_weights.detach().softmax(0)
+    for codes, w in zip(draws, weights, strict=True):
+        for z in codes:
             if z.requires_grad:
                 z.register_hook(lambda gradient, w=w: gradient * rows_like(w, gradient))  # type: ignore[no-untyped-call]
-        return (weights * log_weights).sum(0)
+    return (weights * log_weights).sum(0)
+
+
+def averaged(answers: Sequence[Mapping[str, Tensor]], present: Tensor) -> dict[str, Tensor]:
+    """For each target the mean of what the experts that a row has make of it; zeros where it has none.
+
+    Args:
+        present: (M, B) bool, in the order of the answers.
+    """
+    share = present / present.sum(0).clamp(min=1)
+    made = {}
+    for m in answers[0]:
+        images = torch.stack([answer[m] for answer in answers])
+        made[m] = (images * share.view(*share.shape, *[1] * (images.ndim - 2))).sum(0)
+    return made

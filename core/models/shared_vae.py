@@ -19,11 +19,12 @@ class SharedVAE(Model):
 
     train_defaults: ClassVar[Mapping[str, Any]] = {"epochs": 45, "batch_size": 2, "lr": 4e-3}
 
-    def __init__(self, config: GaussianSettings, shapes: Shapes) -> None:
+    def __init__(self, config: GaussianSettings, shapes: Shapes, n_private: int = 0) -> None:
+        """Decoders take `n_private` channels beside those of the shared code."""
         super().__init__(config, shapes)
         size, channels, d = shapes.size, shapes.channels, config.latent_dim
         self.encoders = nn.ModuleDict({m: Encoder(size, channels, 2 * d, config) for m in shapes.modalities})
-        self.decoders = nn.ModuleDict({m: Decoder(size, d, channels, config) for m in shapes.modalities})
+        self.decoders = nn.ModuleDict({m: Decoder(size, d + n_private, channels, config) for m in shapes.modalities})
 
     def experts(self, batch: Batch) -> dict[str, Gaussian]:
         """q(z | x_m) of each modality in the batch, also for rows that lack it."""

@@ -15,7 +15,8 @@ from core.errors import InvalidConfigError
 from core.models import MODELS
 from core.models.base import Batch, Model, Shapes
 
-GAUSSIAN = ("vae", "mvae", "mmvae", "mopoe", "mvtcae", "jmvae")
+PRIVATE = ("dmvae", "mmvae_plus")
+GAUSSIAN = ("vae", "mvae", "mmvae", "mopoe", "mvtcae", "jmvae", *PRIVATE)
 SHAPES = Shapes(("CT", "T1", "T2"), (19, 26), 5)
 SMALL: dict[str, dict[str, Any]] = {name: {"width": 4} for name in ("ae", "unet", "contrastive", *GAUSSIAN)}
 GRADIENT = [name for name, kind in MODELS.items() if not kind.is_fitted]
@@ -223,6 +224,8 @@ OTHER_SETTINGS = [
       (("beta", 3.0), ("warmup_steps", 7), ("likelihood", "normal"), ("scale", 0.3))],
     ("mvae", "n_subsets", 0), ("mopoe", "n_subsets", 2), ("mvtcae", "alpha", 0.9), ("jmvae", "alpha", 2.0),
     ("mmvae", "n_samples", 3), ("mmvae", "estimator", "iwae"),
+    ("mmvae_plus", "n_samples", 3),
+    *[(name, key, value) for name in PRIVATE for key, value in (("private_dim", 2), ("spatial_private", True))],
     ("mvae", "cross_weight", 0.0), ("ae", "cross_weight", 0.0), ("ae", "tie_weight", 5.0), ("ae", "error", "squared"),
     ("unet", "width", 8), ("unet", "halvings", 2), ("unet", "given", ("T1",)), ("unet", "target", ("T2",)),
     ("dense_ae", "code", 5),
@@ -243,7 +246,10 @@ def test_every_setting_changes_the_loss(name: str, key: str, value: Any) -> None
     assert total_of(build(name, **{key: value})) != total_of(build(name))
 
 
-UNDER_OTHERS = [("contrastive", "margin", 0.9, {"objective": "triplet"})]  # settings that count beside others only
+UNDER_OTHERS = [  # settings that count beside others only
+    ("contrastive", "margin", 0.9, {"objective": "triplet"}),
+    ("mmvae_plus", "estimator", "iwae", {"n_samples": 2}),
+]
 
 
 @pytest.mark.parametrize(("name", "key", "value", "beside"), UNDER_OTHERS)
