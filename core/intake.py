@@ -25,7 +25,7 @@ def read_image(row: Row, sources: Sequence[Source], decoder: Decoder) -> Volume:
     """
     parts = [(sources[n].path, item) for n, item in row.parts]
     volume = decoder.read(parts, row.proposal.modality)
-    chosen = {"FRAME-CHOSEN"} if row.parts[0][1].frame_index >= 0 else set()
+    chosen = {"FRAME-CHOSEN", "TIME-POINTS"} if row.parts[0][1].frame_index >= 0 else set()
     extra = [code for code in row.parts[0][1].warnings if code not in {*volume.warnings, *chosen}]
     return with_face_check(replace(volume, warnings=(*volume.warnings, *extra)))
 

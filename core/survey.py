@@ -191,8 +191,12 @@ def _draw(row: Row, sources: Sequence[Source], decoder: Decoder, folder: Path) -
 def _slices(row: Row) -> list[tuple[int, Item]]:
     """Each stored picture alone, without its place in the patient: rows and columns as in the file."""
     flat = [(n, replace(item, position=(), axes=(), warnings=(), reviewed=True)) for n, item in row.parts]
-    frames = row.parts[0][1].frames
-    return flat if frames == 1 else [(flat[0][0], replace(flat[0][1], frame_index=n)) for n in range(frames)]
+    first = row.parts[0][1]
+    if first.moment >= 0:
+        return [(n, replace(item, moment=-1, frames=1)) for n, item in flat]
+    if first.frames == 1:
+        return flat
+    return [(flat[0][0], replace(flat[0][1], frame_index=n)) for n in range(first.frames)]
 
 
 def _png(values: NDArray[np.float32]) -> bytes:

@@ -113,7 +113,10 @@ def _spacing(cell: Any, n: int, key: str, choice: Choice) -> float:
 
 
 def _film_form(proposal: Proposal, choice: Choice) -> Choice:
-    st.caption(f"The file holds {count_words(proposal.frames, 'frame')}, which it does not place in the patient.")
+    if "TIME-POINTS" in proposal.codes:
+        st.caption(f"The series holds {count_words(proposal.frames, 'volume')} of the same place, in this order.")
+    else:
+        st.caption(f"The file holds {count_words(proposal.frames, 'frame')}, which it does not place in the patient.")
     tip = "Off: one frame is imported"
     if st.toggle("Each frame a case", choice.each_frame, key=f"each-{proposal.key}", help=tip):
         return replace(choice, each_frame=True, frame=-1)

@@ -43,6 +43,9 @@ def ingest(
             "boxes to blacken may follow after two spaces: column,row,width,height;..."
         ),
     ] = None,
+    frame: Annotated[
+        str, typer.Option(help="Of films and series in time: which frame, counted from 0, or each as a case of its own")
+    ] = "",
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> Any:
@@ -50,14 +53,18 @@ def ingest(
     from core.ingest import ingest as run_ingest
     from core.ingest import scan
     from core.quarantine import read_list, released
+    from core.readers.choice import with_frame
 
     place = workspace_of(workspace)
     choices = {}
+    proposals = scan(place, paths, layout) if reviewed is not None or frame else []
     if reviewed is not None:
         if not reviewed.is_file():
             raise InvalidConfigError("The list of reviewed pictures is not there. Check the spelling.", "REVIEWED-LIST")
         looked = read_list(reviewed.read_text(errors="replace"))
-        choices = released(scan(place, paths, layout), looked)
+        choices = released(proposals, looked)
+    if frame:
+        choices = with_frame(proposals, choices, frame)
     return run_ingest(place, paths, cohort, layout, choices, log_progress)
 
 

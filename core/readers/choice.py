@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from core.errors import InvalidConfigError
 from core.readers.item import Item
+from core.readers.proposals import Proposal
 
 Box = tuple[int, int, int, int]
 
@@ -60,3 +62,19 @@ class Choice:
                 known = tuple(code for code in item.warnings if code != "NO-SPACING")
                 values |= {"spacing_mm": self.spacing_mm, "warnings": known}
         return replace(item, **values)
+
+
+EACH = "each"
+
+
+def with_frame(proposals: Sequence[Proposal], choices: Mapping[str, Choice], frame: str) -> dict[str, Choice]:
+    """The choices with one frame, or each, of everything that holds several.
+
+    Raises:
+        InvalidConfigError: `frame` is neither a number from 0 nor "each".
+    """
+    if frame != EACH and not (frame.isascii() and frame.isdigit()):
+        raise InvalidConfigError(f"The frame is a number counted from 0, or {EACH}.", "FRAME")
+    told = {"each_frame": True} if frame == EACH else {"frame": int(frame)}
+    chosen = {p.key: choices.get(p.key, Choice(p.case, p.modality)) for p in proposals if p.frames > 1}
+    return {**choices, **{key: replace(choice, **told) for key, choice in chosen.items()}}

@@ -15,7 +15,6 @@ from core.errors import RefusedError, UnreadableImageError, UserError
 from core.readers.dicom_header import (
     KINDS,
     PICTURES,
-    b_value,
     image_type,
     modality_name,
     number,
@@ -37,6 +36,7 @@ from core.readers.dicom_pixels import (
     rescaled,
 )
 from core.readers.dicom_suv import suv_factor
+from core.readers.dicom_traits import component_of, times, traits
 from core.readers.geometry import flips_to_ras, lps_to_ras, straighten, to_ras
 from core.readers.item import MAX_FRAMES, Item, Part
 from core.readers.values import finish
@@ -96,7 +96,6 @@ def _identified(dataset: Dataset, kind: str, pseudonym: Pseudonym) -> Item:
     patient = pseudonym(person)
     instance = text(dataset, "SOPInstanceUID")
     series = text(dataset, "SeriesInstanceUID") or instance
-    stack = (number(dataset, "EchoTime"), number(dataset, "EchoNumbers"), b_value(dataset), image_type(dataset))
     return Item(
         "dicom",
         (int(dataset.get("Columns") or 0), int(dataset.get("Rows") or 0)),
@@ -105,7 +104,6 @@ def _identified(dataset: Dataset, kind: str, pseudonym: Pseudonym) -> Item:
         series=pseudonym(f"series/{patient}/{series}"),
         frame=pseudonym(f"frame/{text(dataset, 'FrameOfReferenceUID')}"),
         instance=pseudonym(f"instance/{instance}"),
-        stack=pseudonym(f"stack/{stack}"),
     )
 
 
@@ -141,7 +139,7 @@ def _frames(dataset: Dataset, kind: str, item: Item, pseudonym: Pseudonym) -> li
             f"The file holds {total} frames without saying where they lie; export the one to use.", "DICOM-FRAMES"
         )
     if groups is None and total > 1:
-        return [_placed(dataset, replace(item, unit="a.u.", frames=total), pseudonym)]
+        return [_placed(dataset, dataset, replace(item, unit="a.u.", frames=total), pseudonym)]
     if groups is not None and len(groups) != total:
         raise UnreadableImageError("The file describes another number of frames than it holds.", "DICOM-FRAMES")
     items = []
@@ -149,7 +147,8 @@ def _frames(dataset: Dataset, kind: str, item: Item, pseudonym: Pseudonym) -> li
         facts = functional_group(dataset, n)
         unit = _unit(facts, dataset, kind)
         lost = ("NO-RESCALE",) if kind == "CT" and unit != "HU" else ()
-        items.append(_placed(facts, replace(item, unit=unit, part=n, warnings=(*item.warnings, *lost)), pseudonym))
+        frame = replace(item, unit=unit, part=n, warnings=(*item.warnings, *lost))
+        items.append(_placed(dataset, facts, frame, pseudonym))
     return items
 
 
@@ -166,19 +165,24 @@ def functional_group(dataset: Dataset, frame: int) -> Dataset:
     return flat
 
 
-def _placed(facts: Dataset, item: Item, pseudonym: Pseudonym) -> Item:
-    """The item of one frame, with where it lies."""
+def _placed(dataset: Dataset, facts: Dataset, item: Item, pseudonym: Pseudonym) -> Item:
+    """The item of one frame, with where it lies, what it is and when it was taken."""
     position, axes = numbers(facts, "ImagePositionPatient"), numbers(facts, "ImageOrientationPatient")
     spacing, doubts = _spacing_mm(facts)
-    item = replace(item, warnings=(*item.warnings, *doubts))
-    thickness = number(facts, "SliceThickness")
-    inner = (number(facts, "EffectiveEchoTime"), b_value(facts), number(facts, "TemporalPositionIndex"))
-    stack = pseudonym(f"{item.stack}/{inner}") if any(value is not None for value in inner) else item.stack
     if len(position) != 3 or len(axes) != 6:
         position, axes = (), ()
     row_mm, column_mm = spacing
-    spacing_mm = (column_mm, row_mm, thickness or 0.0)
-    return replace(item, position=position, axes=axes, stack=stack, spacing_mm=spacing_mm)
+    component = component_of(dataset, facts) if KINDS[str(dataset.SOPClassUID)] == "MR" else ""
+    return replace(
+        item,
+        modality=f"{item.modality}-{component}" if component else item.modality,
+        position=position,
+        axes=axes,
+        spacing_mm=(column_mm, row_mm, number(facts, "SliceThickness") or 0.0),
+        warnings=(*item.warnings, *doubts),
+        traits=traits(dataset, facts, pseudonym),
+        times=times(facts, item.series),
+    )
 
 
 def _spacing_mm(facts: Dataset) -> tuple[tuple[float, float], tuple[str, ...]]:
@@ -196,7 +200,8 @@ def _spacing_mm(facts: Dataset) -> tuple[tuple[float, float], tuple[str, ...]]:
 
 
 def read(parts: Sequence[Part], modality: str) -> Volume:
-    """The slices, in the order given, as one volume in RAS."""
+    """The slices, in the order given, as one volume in RAS; of several volumes in time the one that is asked for."""
+    parts, warnings = _of_one_moment(parts)
     item = parts[0][1]
     columns, rows = item.shape[:2]
     affine = _affine_of([part for _, part in parts])
@@ -204,7 +209,6 @@ def read(parts: Sequence[Part], modality: str) -> Volume:
     # Slice after slice in memory, written backwards along the axes that will be turned: turning costs no copy then.
     stack = np.empty((len(parts), rows, columns), np.float32).transpose(2, 1, 0)[flips]
     factors = []
-    warnings = list(item.warnings)
     for k, (dataset, part) in enumerate(_opened(parts)):
         kind = KINDS[str(dataset.SOPClassUID)]
         frame = _frame_of(part, warnings)
@@ -221,6 +225,17 @@ def read(parts: Sequence[Part], modality: str) -> Volume:
         stack, affine = straighten(stack, affine)
     data, affine = to_ras(stack, lps_to_ras(affine))
     return finish(data, affine, modality, item.unit, warnings)
+
+
+def _of_one_moment(parts: Sequence[Part]) -> tuple[Sequence[Part], list[str]]:
+    """The parts of the volume that is read, the first unless another is asked for; and the warnings that stay."""
+    item = parts[0][1]
+    if item.moment < 0:
+        return parts, list(item.warnings)
+    if item.frame_index >= item.frames:
+        raise UnreadableImageError(f"There is no frame {item.frame_index}; the series holds {item.frames}.", "FRAME")
+    chosen = [(path, replace(part, frames=1)) for path, part in parts if part.moment == max(0, item.frame_index)]
+    return chosen, [code for code in item.warnings if code != "TIME-POINTS" or item.frame_index < 0]
 
 
 def _frame_of(part: Item, warnings: list[str]) -> int:

@@ -19,6 +19,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
 from core.errors import RefusedError, UnreadableImageError
+from core.readers.dicom_private import GE_B_VALUE, PHILIPS_B_VALUE, READ, SIEMENS_B_VALUE, private_number
 
 KINDS: dict[str, str] = {  # SOP class -> kind; anything else is refused or has no picture
     uid.CTImageStorage: "CT",
@@ -58,11 +59,12 @@ TAGS = [
     "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData",
     "BluePaletteColorLookupTableData", "SegmentedRedPaletteColorLookupTableData",
     "SegmentedGreenPaletteColorLookupTableData", "SegmentedBluePaletteColorLookupTableData",
+    "TemporalPositionIdentifier", "AcquisitionNumber", "FrameReferenceTime", "TriggerTime", "AcquisitionDateTime",
+    "ContentDate", "ContentTime", "InversionTime", "FlipAngle", "DiffusionGradientOrientation",
+    "ComplexImageComponent",
 ]  # fmt: skip
-SIEMENS_B_VALUE = 0x0019100C
-PHILIPS_SUV, PHILIPS_ACTIVITY, GE_SCAN_START = 0x70531000, 0x70531009, 0x0009100D
-PRIVATE = (SIEMENS_B_VALUE, PHILIPS_SUV, PHILIPS_ACTIVITY, GE_SCAN_START)
-WHITELIST = [*(Tag(tag) for tag in TAGS), *(Tag(tag) for tag in PRIVATE)]
+WHITELIST = [*(Tag(tag) for tag in TAGS), *(tag for private in READ for tag in private.tags())]
+GE_B_OFFSET = 1e9
 HIGH_B_VALUE = 800.0
 DEFLATED = uid.DeflatedExplicitVRLittleEndian.encode()
 MAX_META, MAX_ELEMENTS = 1 << 20, 20_000
@@ -215,24 +217,13 @@ def _by_words(description: str) -> str:
 
 
 def b_value(dataset: Dataset) -> float | None:
-    """The diffusion weighting in s/mm2, by the standard tag or Siemens'."""
+    """The diffusion weighting in s/mm2, by the standard tag or the vendors'."""
     standard = number(dataset, "DiffusionBValue")
-    return private_number(dataset, SIEMENS_B_VALUE) if standard is None else standard
-
-
-def private_text(dataset: Dataset, tag: int) -> str:
-    """A vendor's value, which may come as plain bytes; "" where it is absent."""
-    value = dataset[tag].value if tag in dataset else ""
-    return (value.decode("latin-1") if isinstance(value, bytes) else str(value)).strip("\0 ")
-
-
-def private_number(dataset: Dataset, tag: int) -> float | None:
-    """A vendor's value as a finite number; None where it is absent or none."""
-    try:
-        value = float(private_text(dataset, tag))
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+    found = (private_number(dataset, tag) for tag in (SIEMENS_B_VALUE, PHILIPS_B_VALUE, GE_B_VALUE))
+    private = next((value for value in found if value is not None), None)
+    if standard is not None or private is None:
+        return standard
+    return private % GE_B_OFFSET  # which GE adds where there are several directions
 
 
 def region_spacing_mm(dataset: Dataset) -> tuple[float, float] | tuple[()]:

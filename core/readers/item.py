@@ -28,9 +28,12 @@ class Item:
         unit, modality: "" where only names can tell.
         fate: "accepted", or why it goes no further: "quarantined", "rejected", "ignored"; then with code and message.
         patient, series, frame, instance: keyed hashes; equal where the originals are equal.
-        stack: tells the volumes of one series apart (echo, diffusion weighting).
+        stack: "images" or "frames" where a person wants each picture or frame as a case of its own.
+        traits, times: what tells the volumes of one series apart, and orders them; see `dicom_traits`.
+        moment: which of the series' volumes the slice belongs to, where there are several; else -1.
         position, axes: DICOM's, LPS millimetres: first voxel's centre; directions along a row and along a column.
-        frames, frame_index: how many frames the file holds without a place, and which is read (-1: any).
+        frames, frame_index: how many frames the file holds without a place, or the series at the same places, and
+            which is read (-1: any).
         reviewed, blank, axes_order, slope, intercept: what a person decided; see `Choice`.
     """
 
@@ -51,6 +54,9 @@ class Item:
     frame: str = ""
     instance: str = ""
     stack: str = ""
+    traits: tuple[str, ...] = ()
+    times: tuple[float | None, ...] = ()
+    moment: int = -1
     position: tuple[float, ...] = ()
     axes: tuple[float, ...] = ()
     frames: int = 1

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from core.errors import UnreadableImageError
 from core.readers.geometry import lps_to_ras, orientation
 from core.readers.item import Item, check_size
+from core.readers.naming import safe_modality
+from core.readers.splitting import by_kind, divide, kind_words
 
 Found = tuple[int, Item]  # index of the file, what is in it
 
@@ -57,13 +59,70 @@ def _volumes(group: list[Found]) -> list[Series]:
         result.append(Series(tuple(copies), (), item))
     if unique[0][1].modality in PICTURES and not any(item.position for _, item in unique):
         return [*(_volume([one]) for one in unique), *result]
-    whole = _volume(unique)
-    stacks: dict[str, list[Found]] = defaultdict(list)
-    for one in unique:
-        stacks[one[1].stack].append(one)
-    if whole.item.fate != "rejected" or len(stacks) == 1:
-        return [whole, *result]
-    return [*(_volume(stack) for stack in stacks.values()), *result]
+    return [*_by_geometry(unique), *result]
+
+
+def _by_geometry(slices: list[Found]) -> list[Series]:
+    """The volumes of each size and orientation; where one of these is a single slice or none, all are refused."""
+    groups: list[list[Found]] = []
+    for one in slices:
+        same = next((group for group in groups if _is_alike(one[1], group[0][1])), None)
+        groups.append([one]) if same is None else same.append(one)
+    if len(groups) == 1:
+        return _by_kind(slices)
+    found = [series for group in groups for series in _by_kind(group)]
+    if any(len(series.parts) < 2 for series in found) or not all(item.position for _, item in slices):
+        return [_volume(slices)]
+    return [_told_apart(series, "") for series in found]
+
+
+def _by_kind(slices: list[Found]) -> list[Series]:
+    """One volume where the slices make one; else one for each kind of image, with its frames in time."""
+    whole = _volume(slices)
+    items = [item for _, item in slices]
+    if whole.item.fate != "rejected":
+        return [_doubted(whole)]
+    if not all(item.position and item.traits for item in items):
+        return [whole]
+    found = [_in_time([[slices[n] for n in frame] for frame in kind]) for kind in divide(items)]
+    if any(series.item.fate == "rejected" for series in found):
+        found = [_volume([slices[n] for n in group]) for group in by_kind(items)]
+        if any(len(series.parts) < 2 for series in found):
+            return [whole]
+    if len(found) == 1:
+        return found
+    words = kind_words([series.item for series in found])
+    return [_told_apart(series, word) for series, word in zip(found, words, strict=True)]
+
+
+def _told_apart(series: Series, word: str) -> Series:
+    """A volume of a series that holds several, with the word that names it."""
+    name = safe_modality(f"{series.item.modality}-{word}") if word else series.item.modality
+    return replace(series, item=replace(series.item, modality=name, warnings=(*series.item.warnings, "SPLIT-SERIES")))
+
+
+def _doubted(series: Series) -> Series:
+    """A volume whose slices lie well, but are not of one kind."""
+    told = {item.traits[1:3] for _, item in series.parts} | {item.modality for _, item in series.parts}
+    if len(told) <= 2:
+        return series
+    return replace(series, item=replace(series.item, warnings=(*series.item.warnings, "MIXED-KINDS")))
+
+
+def _in_time(frames: list[list[Found]]) -> Series:
+    """One image of several frames, all of them good volumes of one size."""
+    volumes = [_volume(frame) for frame in frames]
+    members = tuple(one for frame in frames for one in frame)
+    first = next((volume for volume in volumes if volume.item.fate == "rejected"), volumes[0])
+    if len(volumes) == 1 or first.item.fate == "rejected":
+        return replace(first, members=members)
+    parts = tuple(
+        (n, replace(item, moment=k, frames=len(volumes)))
+        for k, volume in enumerate(volumes)
+        for n, item in volume.parts
+    )
+    codes = dict.fromkeys(code for volume in volumes for code in volume.item.warnings)
+    return Series(members, parts, replace(first.item, frames=len(volumes), warnings=(*codes, "TIME-POINTS")))
 
 
 def _without_copies(group: list[Found]) -> tuple[list[Found], list[Found]]:
@@ -72,7 +131,7 @@ def _without_copies(group: list[Found]) -> tuple[list[Found], list[Found]]:
     copies: list[Found] = []
     for one in group:
         item = one[1]
-        key = (item.instance, item.part, item.position, item.stack)
+        key = (item.instance, item.part, item.position, item.traits, item.times)
         (copies if key in seen else unique).append(one)
         seen.add(key)
     return unique, copies
@@ -139,15 +198,21 @@ def _order(items: Sequence[Item]) -> tuple[list[int], list[str]]:
 
 
 def _check_alike(items: Sequence[Item]) -> None:
-    first = items[0]
-    for item in items:
-        alike = item.shape == first.shape and item.frame == first.frame
-        alike = alike and np.allclose(item.axes, first.axes, atol=1e-3)
-        if not alike or not np.allclose(item.spacing_mm[:2], first.spacing_mm[:2], rtol=1e-3):
-            raise UnreadableImageError(
-                "The slices of this series differ in orientation, size or place of reference; export the parts apart.",
-                "DICOM-MIXED",
-            )
+    if not all(_is_alike(item, items[0]) for item in items):
+        raise UnreadableImageError(
+            "The slices of this series differ in orientation, size or place of reference; export the parts apart.",
+            "DICOM-MIXED",
+        )
+
+
+def _is_alike(item: Item, first: Item) -> bool:
+    """Whether two slices have one size, orientation and frame of reference."""
+    if item.shape != first.shape or item.frame != first.frame or len(item.axes) != len(first.axes):
+        return False
+    if (item.axes, item.spacing_mm[:2]) == (first.axes, first.spacing_mm[:2]):
+        return True
+    alike = np.allclose(item.axes, first.axes, atol=1e-3)
+    return bool(alike and np.allclose(item.spacing_mm[:2], first.spacing_mm[:2], rtol=1e-3))
 
 
 def _axes(item: Item) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
