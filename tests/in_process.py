@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.errors import UserError
+from core.progress import Progress, silent
 from core.readers.child import check
 from core.readers.decoder import no_leak
 from core.readers.item import Item, Part
@@ -27,6 +29,15 @@ class InProcess:
 
     def scan(self, path: Path) -> list[Item]:
         return [Item.from_json(item.to_json()) for item in scan_file(path, self.workspace.pseudonym)]
+
+    def scan_all(self, paths: Sequence[Path], progress: Progress = silent) -> list[list[Item] | UserError]:
+        return [self._scanned(path) for path in paths]
+
+    def _scanned(self, path: Path) -> list[Item] | UserError:
+        try:
+            return self.scan(path)
+        except UserError as error:
+            return error
 
     def check(self, paths: Sequence[Path], texts: Sequence[str]) -> dict[str, int]:
         return no_leak(check([str(path) for path in paths], texts))

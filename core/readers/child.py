@@ -2,7 +2,7 @@
 
 Requests (JSON): {"do": "scan", "path"}, {"do": "read", "reader", "modality", "parts": [[path, item]], "out"},
 {"do": "check", "paths", "texts"}.
-Replies: {"items": [...]}, {"volume": {...}} with the voxels in the .npy file `out`, {"leaks", "dropped"}, or
+Replies: {"items": [...]}, {"volume": {...}} with the voxels in the file `out`, {"leaks", "dropped"}, or
 {"error": {"code", "message"}}.
 """
 
@@ -19,12 +19,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from core.errors import RefusedError, UnreadableImageError, UserError
 from core.readers.canaries import collect, leaks
 from core.readers.item import Item
 from core.readers.registry import READERS, scan_file
+from core.readers.room import hand_over, handed_over_in
 from core.types import Volume
 from core.workspace import Workspace
 
@@ -61,7 +60,9 @@ def _answer(request: dict[str, Any], pseudonym: Callable[[str], str]) -> dict[st
         if request["do"] == "check":
             return check(request["paths"], request["texts"])
         parts = [(Path(path), Item.from_json(item)) for path, item in request["parts"]]
-        return _store(READERS[request["reader"]].read(parts, request["modality"]), Path(request["out"]))
+        out = Path(request["out"])
+        with handed_over_in(out):
+            return _store(READERS[request["reader"]].read(parts, request["modality"]), out)
     except UserError as error:
         return _error(error)
     except MemoryError:
@@ -81,6 +82,5 @@ def _error(error: UserError) -> dict[str, Any]:
 
 
 def _store(volume: Volume, out: Path) -> dict[str, Any]:
-    np.save(out, volume.data)
     facts = {"affine": volume.affine.tolist(), "modality": volume.modality, "unit": volume.unit}
-    return {"volume": {**facts, "warnings": list(volume.warnings)}}
+    return {"volume": {**facts, "warnings": list(volume.warnings), **hand_over(volume.data, out)}}

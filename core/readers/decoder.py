@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +20,10 @@ from typing import Any
 import numpy as np
 
 import core
-from core.errors import RefusedError, UnreadableImageError
+from core.errors import RefusedError, UnreadableImageError, UserError
+from core.progress import Progress, silent
 from core.readers.item import Item, Part
+from core.readers.room import handed_over
 from core.types import Volume
 from core.workspace import Workspace
 
@@ -28,6 +31,7 @@ SCAN_SECONDS = 60.0
 READ_SECONDS = 600.0
 MEMORY_ROOM = 4 * 1024**3
 MAX_REPLY_BYTES = 64 * 1024**2
+ASKED_AHEAD_BYTES = 8 * 1024
 _START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from core.readers.child import main; main()"
 
 
@@ -59,6 +63,7 @@ class Decoder:
         self._folder = tempfile.TemporaryDirectory(prefix="decode-")
         self._hand_over = tempfile.TemporaryDirectory(prefix="decode-", dir=_memory())
         self._process: subprocess.Popen[bytes] | None = None
+        self._unread = bytearray()  # what the child said beyond the reply that was taken
 
     def __enter__(self) -> Decoder:
         return self
@@ -75,13 +80,35 @@ class Decoder:
         reply = self._ask({"do": "scan", "path": str(path)}, SCAN_SECONDS)
         return [Item.from_json(values) for values in reply["items"]]
 
+    def scan_all(self, paths: Sequence[Path], progress: Progress = silent) -> list[list[Item] | UserError]:
+        """The images in each file, or what is wrong with it. The child is asked ahead, so that nobody waits."""
+        found: list[list[Item] | UserError] = []
+        ahead: deque[int] = deque()  # bytes of each request without a reply; they must fit into the pipe
+        try:
+            while len(found) < len(paths):
+                asked = len(found) + len(ahead)
+                if asked < len(paths) and sum(ahead) < ASKED_AHEAD_BYTES:
+                    ahead.append(self._send({"do": "scan", "path": str(paths[asked])}))
+                    continue
+                progress(len(found), len(paths), f"Looking at file {len(found) + 1} of {len(paths)}")
+                ahead.popleft()
+                try:
+                    found.append([Item.from_json(values) for values in self._reply(SCAN_SECONDS)["items"]])
+                except UserError as error:
+                    found.append(error)
+                    ahead = ahead if self._process else deque()  # a new child has to be asked again
+        finally:
+            if ahead:
+                self._stop()
+        return found
+
     def read(self, parts: Sequence[Part], modality: str) -> Volume:
         """One volume of parts that belong together."""
-        out = Path(self._hand_over.name) / "volume.npy"
+        out = Path(self._hand_over.name) / "voxels"
         pairs = [(str(path), item.to_json()) for path, item in parts]
         request = {"do": "read", "reader": parts[0][1].reader, "modality": modality, "parts": pairs, "out": str(out)}
         facts = self._ask(request, READ_SECONDS)["volume"]
-        data = np.asarray(np.load(out, mmap_mode="c", allow_pickle=False))  # no copy; the pages outlive the name
+        data = handed_over(facts, out)
         out.unlink()
         affine = np.asarray(facts["affine"], float)
         return Volume(data, affine, facts["modality"], facts["unit"], tuple(facts["warnings"]))
@@ -96,12 +123,22 @@ class Decoder:
         return no_leak(self._ask(request, READ_SECONDS))
 
     def _ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
-        process = self._running()
-        assert process.stdin is not None
+        self._send(request)
+        return self._reply(seconds)
+
+    def _send(self, request: dict[str, Any]) -> int:
+        """Put a request into the child's pipe; how many bytes it took. A child that is gone is noticed by `_reply`."""
+        pipe = self._running().stdin
+        assert pipe is not None
+        line = json.dumps(request).encode() + b"\n"
+        with suppress(OSError):
+            pipe.write(line)
+            pipe.flush()
+        return len(line)
+
+    def _reply(self, seconds: float) -> dict[str, Any]:
         try:
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()
-            reply: dict[str, Any] = json.loads(self._line(process, seconds))
+            reply: dict[str, Any] = json.loads(self._line(self._running(), seconds))
         except (OSError, ValueError) as error:
             self._stop()
             raise UnreadableImageError(
@@ -113,21 +150,22 @@ class Decoder:
             raise kind(reply["error"]["message"], reply["error"]["code"])
         return reply
 
-    @staticmethod
-    def _line(process: subprocess.Popen[bytes], seconds: float) -> bytes:
+    def _line(self, process: subprocess.Popen[bytes], seconds: float) -> bytes:
         """The child's next line; OSError when it dies, is silent for too long or says too much."""
         assert process.stdout is not None
-        deadline, line = time.monotonic() + seconds, bytearray()
+        deadline = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
-            while not line.endswith(b"\n"):
+            while (end := self._unread.find(b"\n")) < 0:
                 if not selector.select(max(0.0, deadline - time.monotonic())):
                     raise TimeoutError("silent")
                 piece = os.read(process.stdout.fileno(), 1 << 16)
-                line += piece
-                if not piece or len(line) > MAX_REPLY_BYTES:
+                self._unread += piece
+                if not piece or len(self._unread) > MAX_REPLY_BYTES:
                     raise OSError("gone")
-        return bytes(line)
+        line = bytes(self._unread[: end + 1])
+        del self._unread[: end + 1]
+        return line
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -152,3 +190,4 @@ class Decoder:
                     with suppress(OSError):  # what it had not read yet
                         pipe.close()
             self._process = None
+        self._unread.clear()

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from core.deidentify import Pseudonym
 from core.errors import RefusedError, UnreadableImageError
-from core.readers.geometry import check_affine, is_sheared, orientation, to_ras
+from core.readers.geometry import check_affine, flips_to_ras, is_sheared, orientation, to_ras
 from core.readers.item import MAX_FRAMES, Item, Part, check_size
+from core.readers.room import voxels
 from core.readers.values import finish
-from core.types import Affine, Volume
+from core.types import Affine, Array, Volume
 from core.unpack import MAX_BYTES, check_swelling
 
 CHUNK = 1 << 20
@@ -245,7 +246,7 @@ def read(parts: Sequence[Part], modality: str) -> Volume:
             )
     warnings = [*header.warnings, *(["FRAME-CHOSEN"] if header.frames > 1 and item.frame_index < 0 else [])]
     stored = np.frombuffer(raw, header.dtype).reshape(header.shape, order="F")
-    data, affine = to_ras(_scaled(stored, header.slope, header.intercept), header.affine)
+    data, affine = to_ras(_scaled(stored, header), header.affine)
     return finish(data, affine, modality, warnings=warnings)
 
 
@@ -261,8 +262,11 @@ def _read_exactly(stream: BinaryIO, needed: int, keep: bool = True) -> bytearray
     return content
 
 
-def _scaled(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[np.float32]:
-    data = np.empty(stored.shape, np.float32, order="F")
+def _scaled(stored: NDArray[Any], header: Header) -> Array:
+    """The values, written backwards along the axes that will be turned: turning costs no copy then."""
+    slope, intercept = header.slope, header.intercept
+    flips = flips_to_ras(header.affine)
+    data = voxels(stored.shape[::-1]).T[flips]
     with np.errstate(over="ignore", invalid="ignore"):  # what does not fit becomes infinite, and is refused later
         for k in range(stored.shape[2]):
             plane = stored[:, :, k]

@@ -83,14 +83,18 @@ def propose(sources: Sequence[Source], decoder: Decoder, layout: str, case_id: C
     """Scan every file, and sort what is found into rows, in the order of the files."""
     found: list[Found] = []
     rows: list[Row] = []
+
+    def looked(done: float, total: float, message: str = "") -> None:
+        progress(done, 2 * total, message)  # the other half is the import
+
+    fit = [n for n, source in enumerate(sources) if source.problem is None]
+    answer_of = dict(zip(fit, decoder.scan_all([sources[n].path for n in fit], looked), strict=True))
     for n, source in enumerate(sources):
-        progress(n, 2 * len(sources), f"Looking at file {n + 1} of {len(sources)}")
-        try:
-            if source.problem is not None:
-                raise source.problem
-            found += [(n, item) for item in decoder.scan(source.path)]
-        except UserError as error:
-            rows.append(failed(n, source, error))
+        answer = source.problem or answer_of[n]
+        if isinstance(answer, UserError):
+            rows.append(failed(n, source, answer))
+        else:
+            found += [(n, item) for item in answer]
     found, rows, halves = _joined(found, rows, sources)
     rows += _series_rows([f for f in found if f[1].series], sources)
     rows += [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -56,8 +57,7 @@ def finish(data: Array, affine: Affine, modality: str, unit: str = "", warnings:
     if is_label_name(modality):
         _check_label(data)
         return Volume(data, affine, modality, LABEL_UNIT, tuple(notes))
-    data = _finite(data, notes)
-    low, high = float(data.min()), float(data.max())
+    data, low, high = _finite(data, notes)
     if low == high:
         raise UnreadableImageError("Every voxel has the same value: there is no image to use.", "CONSTANT")
     if modality == "CT" and unit in ("", "HU"):
@@ -70,9 +70,11 @@ def _check_label(data: Array) -> None:
         raise UnreadableImageError("A mask or label map holds whole numbers from 0 to 65,535 only.", "LABEL-VALUES")
 
 
-def _finite(data: Array, notes: list[str]) -> Array:
-    if np.isfinite(data.min()) and np.isfinite(data.max()):  # anything that is no number would show in one of them
-        return data
+def _finite(data: Array, notes: list[str]) -> tuple[Array, float, float]:
+    """The data with what is no number repaired, its least and its greatest value."""
+    low, high = float(data.min()), float(data.max())
+    if math.isfinite(low) and math.isfinite(high):  # anything that is no number would show in one of them
+        return data, low, high
     bad = ~np.isfinite(data)
     share = float(bad.mean())
     if share > MAX_NON_FINITE_SHARE:
@@ -83,7 +85,7 @@ def _finite(data: Array, notes: list[str]) -> Array:
     if share > 0:
         data = np.where(bad, data[~bad].min(), data)
         notes.append("NON-FINITE-REPLACED")
-    return data
+    return data, float(data.min()), float(data.max())
 
 
 def _ct_unit(low: float, high: float, sure: bool, notes: list[str]) -> str:
