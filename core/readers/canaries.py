@@ -13,15 +13,18 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import pydicom
 from PIL import Image
-from pydicom.dataset import Dataset
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
+from pydicom.valuerep import VR
 
+from core.readers.dicom_file import Encoding, alone, converted
 from core.readers.naming import GENERIC_WORDS, MODALITIES, words
 
 MIN_WORD = 4  # a shorter word stands in any text by chance
@@ -38,6 +41,14 @@ NIFTI_TEXTS = ((4, 14), (14, 32), (148, 228), (228, 252), (328, 344))  # data_ty
 OVERLAYS, CURVES = range(0x6000, 0x6100), range(0x5000, 0x5100)
 
 
+class Sign(NamedTuple):
+    """One value that is left behind, and what it says; "" where only its kind is counted."""
+
+    kind: str
+    text: str = ""
+    is_identity: bool = True
+
+
 @dataclass
 class Canaries:
     """Identity that was found.
@@ -52,11 +63,14 @@ class Canaries:
     identities: set[str] = field(default_factory=set)
     dropped: Counter[str] = field(default_factory=Counter)
 
+    def take(self, sign: Sign) -> None:
+        self.dropped[sign.kind] += 1
+        if sign.text:
+            (self.identities if sign.is_identity else self.texts).add(sign.text)
+
     def add(self, kind: str, value: object, is_identity: bool = True) -> None:
-        text = str(value).strip("\0 ").casefold()
-        if text:
-            (self.identities if is_identity else self.texts).add(text)
-            self.dropped[kind] += 1
+        for sign in _said(kind, value, is_identity):
+            self.take(sign)
 
 
 def collect(paths: Iterable[Path]) -> Canaries:
@@ -102,28 +116,41 @@ def _of_dicom(path: Path, head: bytes, found: Canaries) -> None:
         found.add("preambles", preamble.decode("latin-1"))
     try:
         dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-        for element in _elements(dataset, found):
-            if element.VR in KINDS:
-                kind = "private values" if element.tag.is_private else KINDS[element.VR]
-                for value in element.value if isinstance(element.value, list | MultiValue) else [element.value]:
-                    found.add(kind, value, element.keyword not in DESCRIPTIVE)
-            elif element.tag.is_private and isinstance(element.value, (bytes, str)):
-                found.add("private values", _text(element.value))
+        for tag, raw, encoding in alone(dataset):
+            known = _signs_alone(raw, encoding) if raw else None
+            for sign in _signs(dataset[tag]) if known is None else known:
+                found.take(sign)
         found.dropped["file meta"] += len(dataset.file_meta)
     except (InvalidDicomError, ValueError, TypeError, KeyError, EOFError, struct.error, NotImplementedError):
         found.dropped["unreadable headers"] += 1
 
 
-def _elements(dataset: Dataset, found: Canaries) -> Iterator[Any]:
-    for element in dataset:
-        if element.tag.group in OVERLAYS or element.tag.group in CURVES:
-            found.dropped["overlays and curves"] += 1
-        if element.VR == "SQ":
-            found.dropped["sequences"] += 1
-            for item in element.value:
-                yield from _elements(item, found)
-        else:
-            yield element
+def _signs(element: DataElement) -> Iterator[Sign]:
+    """What one element of a header, and those within it, leave behind."""
+    if element.tag.group in OVERLAYS or element.tag.group in CURVES:
+        yield Sign("overlays and curves")
+    if element.VR == VR.SQ:
+        yield Sign("sequences")
+        yield from (sign for item in element.value for inner in item for sign in _signs(inner))
+    elif element.VR in KINDS:
+        kind = "private values" if element.tag.is_private else KINDS[element.VR]
+        for value in element.value if isinstance(element.value, list | MultiValue) else [element.value]:
+            yield from _said(kind, value, element.keyword not in DESCRIPTIVE)
+    elif element.tag.is_private and isinstance(element.value, (bytes, str)):
+        yield from _said("private values", _text(element.value))
+
+
+@lru_cache(20_000)
+def _signs_alone(raw: RawDataElement, encoding: Encoding) -> tuple[Sign, ...] | None:
+    """The same for an element that many slices share; None where it takes the others to tell."""
+    element = converted(raw, encoding)
+    return None if element is None else tuple(_signs(element))
+
+
+def _said(kind: str, value: object, is_identity: bool = True) -> Iterator[Sign]:
+    text = str(value).strip("\0 ").casefold()
+    if text:
+        yield Sign(kind, text, is_identity)
 
 
 def _text(value: bytes | str) -> str:

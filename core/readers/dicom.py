@@ -12,6 +12,7 @@ from pydicom.uid import UID
 
 from core.deidentify import Pseudonym, looks_like_text
 from core.errors import RefusedError, UnreadableImageError, UserError
+from core.readers.dicom_file import open_dicom
 from core.readers.dicom_header import (
     KINDS,
     PICTURES,
@@ -19,7 +20,6 @@ from core.readers.dicom_header import (
     modality_name,
     number,
     numbers,
-    open_dicom,
     privacy_fate,
     region_spacing_mm,
     text,
@@ -33,12 +33,13 @@ from core.readers.dicom_pixels import (
     is_lossy,
     is_rescaled,
     n_frames,
-    rescaled,
+    rescale,
 )
 from core.readers.dicom_suv import suv_factor
 from core.readers.dicom_traits import component_of, times, traits
 from core.readers.geometry import flips_to_ras, lps_to_ras, straighten, to_ras
 from core.readers.item import MAX_FRAMES, Item, Part
+from core.readers.room import voxels
 from core.readers.values import finish
 from core.types import Affine, Array, Volume
 
@@ -207,14 +208,14 @@ def read(parts: Sequence[Part], modality: str) -> Volume:
     affine = _affine_of([part for _, part in parts])
     flips = flips_to_ras(lps_to_ras(affine))
     # Slice after slice in memory, written backwards along the axes that will be turned: turning costs no copy then.
-    stack = np.empty((len(parts), rows, columns), np.float32).transpose(2, 1, 0)[flips]
+    stack = voxels((len(parts), rows, columns)).transpose(2, 1, 0)[flips]
     factors = []
     for k, (dataset, part) in enumerate(_opened(parts)):
         kind = KINDS[str(dataset.SOPClassUID)]
         frame = _frame_of(part, warnings)
         values = grey_values(dataset, frame, warnings) if kind in PICTURES else frame_values(dataset, frame)
         facts = functional_group(dataset, frame)
-        stack[:, :, k] = rescaled(dataset, facts, blanked(values, part.blank), kind).T
+        rescale(dataset, facts, blanked(values, part.blank), kind, out=stack[:, :, k].T)
         factors.append(suv_factor(dataset) if kind == "PET" else 1.0)
     known = [factor for factor in factors if factor is not None]
     if item.unit == "SUV" and len(known) == len(factors):

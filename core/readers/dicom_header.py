@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import struct
-import zlib
-from collections.abc import Callable
-from io import BytesIO
-from pathlib import Path
-from typing import BinaryIO
 
 from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_partial
 from pydicom.multival import MultiValue
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import Tag
 
-from core.errors import RefusedError, UnreadableImageError
 from core.readers.dicom_private import GE_B_VALUE, PHILIPS_B_VALUE, READ, SIEMENS_B_VALUE, private_number
 
 KINDS: dict[str, str] = {  # SOP class -> kind; anything else is refused or has no picture
@@ -66,17 +57,7 @@ TAGS = [
 WHITELIST = [*(Tag(tag) for tag in TAGS), *(tag for private in READ for tag in private.tags())]
 GE_B_OFFSET = 1e9
 HIGH_B_VALUE = 800.0
-DEFLATED = uid.DeflatedExplicitVRLittleEndian.encode()
-MAX_META, MAX_ELEMENTS = 1 << 20, 20_000
-PIXEL_DATA = 0x7FE00010
-PLAIN = {  # (implicit, little endian) -> transfer syntax
-    (True, True): uid.ImplicitVRLittleEndian,
-    (False, True): uid.ExplicitVRLittleEndian,
-    (False, False): uid.ExplicitVRBigEndian,
-}
-MAX_INFLATED = 64 * 1024**2
 MAPS = frozenset({"ADC", "TRACEW", "TRACE", "EADC", "FA", "CALC_BVALUE", "ISOTROPIC"})  # the scanner's own computations
-TRUNCATED = "The DICOM file ends too early: it is cut off. Export it again."
 _CONTRAST = re.compile(r"(?<![a-z])(gd|gad|ce|post|km|contrast|\+c)(?![a-z])")
 _WORDS: tuple[tuple[str, str], ...] = (  # in a series' description, first match wins
     (r"flair|dark.?fluid|tirm", "FLAIR"),
@@ -89,75 +70,6 @@ _WORDS: tuple[tuple[str, str], ...] = (  # in a series' description, first match
     (r"(?<![a-z0-9])t1(?![0-9])|mprage|vibe|spgr", "T1"),
     (r"(?<![a-z])pd(w|_|\b)", "PD"),
 )
-
-
-def open_dicom(path: Path, pixels: bool) -> Dataset:
-    """The whitelisted tags of a file, with its pixel data where asked for.
-
-    Raises:
-        UnreadableImageError: Damaged, or cut off.
-        RefusedError: A deflated file swells beyond the limit.
-    """
-    tags: list[BaseTag | int] = [*WHITELIST, *([Tag(PIXEL_DATA)] if pixels else [])]
-    with path.open("rb") as stream:
-        meta_ends = _end_of_meta(stream)
-        stream.seek(0)
-        content: BinaryIO = stream
-        if DEFLATED in stream.read(meta_ends):
-            content = _inflated(stream, meta_ends)
-        content.seek(0)
-        try:
-            dataset = read_partial(content, _stop(pixels), force=True, specific_tags=tags)
-            if "TransferSyntaxUID" not in dataset.file_meta:
-                is_implicit, is_little = dataset.original_encoding
-                dataset.file_meta.TransferSyntaxUID = PLAIN[bool(is_implicit), bool(is_little)]
-            return dataset
-        except (EOFError, OSError, InvalidDicomError) as error:
-            raise UnreadableImageError(TRUNCATED, "DICOM-TRUNCATED") from error
-
-
-def _stop(pixels: bool) -> Callable[[BaseTag, str | None, int], bool]:
-    """Where to stop: at the pixel data or behind it; and a limit on the number of elements."""
-    count = 0
-
-    def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
-        nonlocal count
-        count += 1
-        if count > MAX_ELEMENTS:
-            raise UnreadableImageError("The DICOM file has endless elements; it is damaged.", "DICOM-DAMAGED")
-        return tag > PIXEL_DATA or (tag == PIXEL_DATA and not pixels)
-
-    return stop
-
-
-def _inflated(stream: BinaryIO, start_of_data: int) -> BinaryIO:
-    """A deflated file as a plain one; what it swells to is counted."""
-    stream.seek(start_of_data)
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        content = inflater.decompress(stream.read(), MAX_INFLATED)
-    except zlib.error as error:
-        raise UnreadableImageError("The deflated DICOM file is damaged. Export it again.", "DICOM-DAMAGED") from error
-    if inflater.unconsumed_tail:
-        raise RefusedError("The deflated file swells beyond 64 MB; export it uncompressed.", "DICOM-BOMB")
-    if not inflater.eof:
-        raise UnreadableImageError(TRUNCATED, "DICOM-TRUNCATED")
-    plain = uid.ExplicitVRLittleEndian.encode() + b"\0"
-    start = bytes(128) + b"DICM" + struct.pack("<HH2sH", 2, 0x10, b"UI", len(plain)) + plain
-    return BytesIO(start + content)
-
-
-def _end_of_meta(stream: BinaryIO) -> int:
-    """Where the file meta group (always explicit, little endian) ends."""
-    place = 132
-    while place < MAX_META:
-        stream.seek(place)
-        head = stream.read(12)
-        if len(head) < 8 or head[:2] != b"\x02\x00":
-            return place
-        long = head[4:6] in (b"OB", b"OW", b"UN", b"UT", b"SQ")
-        place += 12 + int(struct.unpack("<I", head[8:12])[0]) if long else 8 + int(struct.unpack("<H", head[6:8])[0])
-    raise UnreadableImageError("The start of the DICOM file is damaged.", "DICOM-DAMAGED")
 
 
 def number(dataset: Dataset, tag: str) -> float | None:

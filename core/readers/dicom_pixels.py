@@ -20,11 +20,13 @@ from pydicom.pixels.utils import get_expected_length, pixel_array
 from core.errors import RefusedError, UnreadableImageError
 from core.readers import codestream, jpeg, jpeg2000
 from core.readers.codestream import Shape
-from core.readers.dicom_header import TRUNCATED, number, text
+from core.readers.dicom_file import TRUNCATED
+from core.readers.dicom_header import number, text
 from core.readers.item import check_size
 from core.readers.picture import to_grey
 from core.types import Array
 
+AS_STORED = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian)
 LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless)
 LISTENING = "listening"  # decoders of ours, which tell of damage that pydicom's keep to themselves
 AIR_HU = -1024.0
@@ -103,6 +105,18 @@ def frame_values(dataset: Dataset, frame: int) -> NDArray[Any]:
     return _significant(dataset, values)
 
 
+def _plain_frame(dataset: Dataset, frame: int) -> NDArray[Any] | None:
+    """One frame of uncompressed shades of grey as it lies in the pixel data; None where it takes more than that."""
+    samples = int(dataset.get("SamplesPerPixel") or 1)
+    if dataset.file_meta.get("TransferSyntaxUID") not in AS_STORED or samples != 1:
+        return None
+    kind = "i" if dataset.get("PixelRepresentation") == 1 else "u"
+    dtype = np.dtype(f"<{kind}{dataset.BitsAllocated // 8}")
+    size = dataset.Rows * dataset.Columns
+    values = np.frombuffer(dataset.PixelData, dtype, size, offset=frame * size * dtype.itemsize)
+    return values.reshape(dataset.Rows, dataset.Columns)
+
+
 def grey_values(dataset: Dataset, frame: int, warnings: list[str]) -> NDArray[Any]:
     """(rows, columns) of a picture that may be in colour: then its brightness, which `warnings` say."""
     if (int(dataset.get("SamplesPerPixel") or 1), text(dataset, "PhotometricInterpretation")) in GREY:
@@ -151,8 +165,11 @@ def _check_compressed(dataset: Dataset, frame: int, syntax: uid.UID) -> None:
 
 
 def _decoded(dataset: Dataset, frame: int, raw: bool) -> NDArray[Any]:
-    """One frame by the decoder that tells of damage, where there is one."""
+    """One frame: as it lies there, or by the decoder that tells of damage, where there is one."""
     _check_data(dataset, frame)
+    values = _plain_frame(dataset, frame) if raw else None
+    if values is not None:
+        return values
     decoder = get_decoder(dataset.file_meta.get("TransferSyntaxUID", uid.ImplicitVRLittleEndian))
     plugin = LISTENING if LISTENING in decoder.available_plugins else ""
     try:
@@ -182,28 +199,29 @@ def _fits(values: NDArray[Any], kept: NDArray[Any], unused: int) -> bool:
     return bool(((values == kept) | (values == kept & counting)).all())
 
 
-def rescaled(dataset: Dataset, frame_dataset: Dataset, values: NDArray[Any], kind: str) -> Array:
+def rescale(dataset: Dataset, frame_dataset: Dataset, values: NDArray[Any], kind: str, out: Array) -> None:
     """Values in the modality's unit: padding replaced, black and white turned, Modality LUT or slope applied.
 
     Args:
         frame_dataset: where the rescaling stands: the dataset itself, or a frame's functional group.
+        out: (rows, columns) where they are written.
     """
     padding = _padding(dataset, values) if kind != "MR" else None
     if text(dataset, "PhotometricInterpretation") == "MONOCHROME1" and kind != "CT":
         values = _turned(dataset, values)
-    result = _in_units(values, frame_dataset)
+    _put_in_units(values, frame_dataset, out)
     if padding is not None and padding.any() and not padding.all():
-        lowest = float(result[~padding].min())
-        result[padding] = max(lowest, AIR_HU) if kind == "CT" else lowest
-    return result
+        lowest = float(out[~padding].min())
+        out[padding] = max(lowest, AIR_HU) if kind == "CT" else lowest
 
 
-def _in_units(values: NDArray[Any], facts: Dataset) -> Array:
+def _put_in_units(values: NDArray[Any], facts: Dataset, out: Array) -> None:
     slope, intercept = number(facts, "RescaleSlope"), number(facts, "RescaleIntercept")
     is_plain = not facts.get("ModalityLUTSequence") and slope == 1 and intercept is not None and intercept % 1 == 0
     if is_plain and intercept is not None and values.dtype.itemsize <= 2 and abs(intercept) < EXACT:
-        return values.astype(np.float32) + np.float32(intercept)
-    return np.asarray(apply_modality_lut(values.astype(np.int64), facts), np.float32)
+        np.add(values, np.float32(intercept), out=out)
+    else:
+        out[...] = apply_modality_lut(values.astype(np.int64), facts)
 
 
 def _padding(dataset: Dataset, values: NDArray[Any]) -> NDArray[np.bool_] | None:

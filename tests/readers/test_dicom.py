@@ -19,6 +19,8 @@ from pydicom.sequence import Sequence as DicomSequence
 from core.cohort import Cohort
 from core.ingest import ingest, scan
 from core.readers import dicom
+from core.readers.dicom_file import open_dicom
+from core.readers.dicom_header import WHITELIST
 from core.readers.registry import scan_file
 from core.types import Volume
 from core.workspace import Workspace
@@ -94,6 +96,38 @@ def test_all_encodings_give_the_same_values(syntax, workspace, tmp_path):
         write(fresh, tmp_path / "t" / f"{n}")
     volume = imported(workspace, tmp_path / "t")["CT"]
     assert value_at(volume, (-11 + 2, 24 + 2 * 1, 39 + 3 * 4)) == EXPECTED[1, 2, 4] - 1000
+
+
+@pytest.mark.parametrize("syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian])
+def test_a_header_says_what_pydicom_alone_says(syntax, tmp_path):
+    """Elements are converted once for all slices that share them: also those whose kind depends on others."""
+    for n, sign in enumerate((0, 1)):
+        ds = slice_dataset(phantom("ui"[sign] + "2")[:, :, n], (0, 0, 3.0 * n), "1.2.826.0.1.9", "MR")
+        ds.SpecificCharacterSet, ds.ContrastBolusAgent = ("ISO_IR 100", "ISO_IR 192")[n], "Gadolin\xf6l"
+        ds.add_new("PixelPaddingValue", "SS" if sign else "US", -2 if sign else 65534)
+        ds.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0C, "IS", "500")
+        ds.EchoTime, ds.ModalityLUTSequence = None, tracer()
+        fresh = Dataset()
+        fresh.update({element.tag: element for element in ds})
+        fresh.file_meta = ds.file_meta
+        fresh.file_meta.TransferSyntaxUID = syntax
+        path = write(fresh, tmp_path / f"{n}.dcm")
+        theirs = pydicom.dcmread(path, specific_tags=[*WHITELIST, 0x7FE00010])
+        for pixels in (False, True):
+            ours = open_dicom(path, pixels)
+            wanted = [tag for tag in WHITELIST if tag in theirs]
+            assert len(wanted) > 20 and all(ours[tag] == theirs[tag] for tag in wanted)
+            assert len(ours) == len(wanted) + 1 + pixels  # with the character set
+    assert ours.PixelData == theirs.PixelData and ours.PixelPaddingValue == -2
+
+
+def test_a_file_that_changed_after_it_was_looked_at_is_read_as_it_is_now(workspace, tmp_path):
+    (path,) = series(tmp_path / "s", order=(0,))
+    (item,) = scan_file(path, workspace.pseudonym)
+    other = slice_dataset(phantom()[:, :, 1], (0, 0, 0), "1.2.826.0.1.5", RescaleIntercept=-500, PatientComments="x")
+    write(other, path)
+    volume = dicom.read([(path, item)], "CT")
+    assert sorted(volume.data.ravel()) == sorted(EXPECTED[:, :, 1].ravel() - 500)
 
 
 def test_a_deflated_file_that_swells_is_refused(workspace, tmp_path):
