@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from core.errors import InvalidConfigError
 from core.intake import HELD_BACK
-from core.readers.choice import Box, Choice
+from core.readers.choice import Choice
+from core.readers.item import Box
 from core.readers.proposals import Proposal
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.ingest import Proposal
-from core.readers.choice import Box, Choice
+from core.readers.choice import Choice
+from core.readers.item import Box
 from core.survey import picture_name
 from ui.state import State
 from ui.words import count_words

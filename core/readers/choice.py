@@ -7,10 +7,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from core.errors import InvalidConfigError
-from core.readers.item import Item
+from core.readers.item import Box, Item
 from core.readers.proposals import Proposal
-
-Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from core.deidentify import Pseudonym
 from core.errors import RefusedError
 from core.types import Volume
 
+Box = tuple[int, int, int, int]  # column, row, width, height
+
 MAX_VOLUME_BYTES = 2 * 1024**3
 MAX_AXIS = 16_384
 MAX_FRAMES = 5_000
@@ -34,6 +36,7 @@ class Item:
         position, axes: DICOM's, LPS millimetres: first voxel's centre; directions along a row and along a column.
         frames, frame_index: how many frames the file holds without a place, or the series at the same places, and
             which is read (-1: any).
+        tile: the box in the file's picture that holds the slice; () for all of it.
         reviewed, blank, axes_order, slope, intercept: what a person decided; see `Choice`.
     """
 
@@ -57,12 +60,13 @@ class Item:
     traits: tuple[str, ...] = ()
     times: tuple[float | None, ...] = ()
     moment: int = -1
+    tile: Box | tuple[()] = ()
     position: tuple[float, ...] = ()
     axes: tuple[float, ...] = ()
     frames: int = 1
     frame_index: int = -1
     reviewed: bool = False
-    blank: tuple[tuple[int, int, int, int], ...] = ()
+    blank: tuple[Box, ...] = ()
     axes_order: str = ""
     slope: float = 1.0
     intercept: float = 0.0

@@ -35,6 +35,9 @@ WARNINGS: dict[str, str] = {  # what stays with a case, and what it means
     "TIME-POINTS": "The series holds several volumes of the same place (in time or direction); the first was taken.",
     "SPLIT-SERIES": "The series holds several kinds of image or orientations; each became an image of its own.",
     "MIXED-KINDS": "The slices of this image differ in echo time or weighting.",
+    "MOSAIC-DIRECTION": "The mosaic does not say to which side its slices follow; the usual side was taken. "
+    "Check that the image is not mirrored.",
+    "MOSAIC-SPACING": "The mosaic does not say how far apart its slices are; their thickness was taken.",
     "AT-DETECTOR": "The distances are those at the detector, not in the patient.",
     "SAME-NAME": "Two series of this patient have the same kind; the later one carries a number.",
     "NO-ORIENTATION": "The file does not say how the image lies in the patient.",
