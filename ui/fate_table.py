@@ -10,10 +10,9 @@ import streamlit as st
 
 from core.ingest import Proposal
 from ui.csv_table import safe_cell
-from ui.words import FATES, FATES_BEFORE
+from ui.words import FATES, FATES_BEFORE, tail_words
 
 ROW_PX, HEAD_PX = 35, 38
-FIRST = {"Fate": 150, "Files": 60}
 
 
 def files_of(proposals: Sequence[Proposal], patients: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -33,9 +32,9 @@ def files_of(proposals: Sequence[Proposal], patients: Mapping[str, str]) -> list
 
 
 def counts_words(rows: Sequence[Mapping[str, Any]], words: Mapping[str, str]) -> str:
-    """Such as "12 ready, 3 held back"."""
+    """Such as "12 ready, 3 held back": what needs no attention first."""
     counts = Counter(row["fate"] for row in rows)
-    return ", ".join(f"{counts[fate]:,} {said.lower()}" for fate, said in words.items() if counts[fate])
+    return ", ".join(f"{counts[fate]:,} {words[fate].lower()}" for fate in reversed(words) if counts[fate])
 
 
 def file_table(rows: Sequence[Mapping[str, Any]], height: int = 430) -> None:
@@ -45,7 +44,7 @@ def file_table(rows: Sequence[Mapping[str, Any]], height: int = 430) -> None:
     said = [
         {
             "Fate": FATES_BEFORE[row["fate"]],
-            "File": safe_cell(row["label"]),
+            "File": safe_cell(tail_words(row["label"])),
             "Patient": row["case"],
             "Modality": row["modality"],
             "Why": row["message"],
@@ -53,7 +52,7 @@ def file_table(rows: Sequence[Mapping[str, Any]], height: int = 430) -> None:
         }
         for row in ranked
     ]
-    config = {"Fate": st.column_config.TextColumn(width=120), "File": st.column_config.TextColumn(width="medium")}
+    config = {"Fate": st.column_config.TextColumn(width=120), "File": st.column_config.TextColumn(width=290)}
     st.dataframe(
         said, hide_index=True, width="stretch", height=min(HEAD_PX + ROW_PX * len(said), height), column_config=config
     )
@@ -74,7 +73,7 @@ def report_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
             "Files": group["n"],
             "Case": case,
             "Modality": modality,
-            "First file": safe_cell(group["label"]),
+            "First file": safe_cell(tail_words(group["label"])),
             "Why": message,
             "Code": codes,
         }

@@ -17,7 +17,7 @@ from core.workspace import safe_name
 from ui.csv_table import safe_cell
 from ui.fate_table import HEAD_PX, ROW_PX
 from ui.state import State, workspace
-from ui.words import THERE, in_plane_words, orientation_words, spacing_words
+from ui.words import THERE, in_plane_words, orientation_words, spacing_words, tail_words
 
 PATIENT_TIP = (
     "Our own short name for a patient within this import; P1 is stored under a new id. Images with the same name "
@@ -71,7 +71,7 @@ def _rows(proposals: Sequence[Proposal], patients: Mapping[str, str]) -> pd.Data
             "spacing": [spacing_words(proposal.spacing_mm) for proposal in proposals],
             "orientation": [orientation_words(proposal.orientation) for proposal in proposals],
             "unit": [proposal.unit for proposal in proposals],
-            "label": [str(safe_cell(proposal.label)) for proposal in proposals],
+            "label": [str(safe_cell(tail_words(proposal.label, 30))) for proposal in proposals],
             "code": [", ".join(proposal.codes) for proposal in proposals],
             "note": [proposal.message for proposal in proposals],
             "files": [proposal.n_files for proposal in proposals],
@@ -97,7 +97,7 @@ def image_table(sheet: Sheet, height: int) -> pd.DataFrame:
             "Orientation", width=106, help="How the slices lie, and where the file's axes run to"
         ),
         "unit": config.TextColumn("Unit", width=56, help="HU, SUV, label, or a.u.: arbitrary units"),
-        "label": config.TextColumn("File or series", width=200),
+        "label": config.TextColumn("File or series", width=210),
         "code": config.TextColumn("Flags", width=140, help="What is doubtful, by code; the sentence stands beside"),
         "note": config.TextColumn("What to know", width=300),
         "files": config.NumberColumn("Files", width=60),
@@ -131,7 +131,9 @@ def patient_table(table: pd.DataFrame, height: int) -> None:
         n_grids = len(images[["slices", "size", "spacing", "orientation"]].drop_duplicates())
         marks = {modality: THERE if modality in has else "" for modality in modalities}
         rows.append({"Patient": patient, **marks, "Grids": "one" if n_grids == 1 else f"{n_grids} different"})
-    widths = {modality: st.column_config.TextColumn(modality, width=76) for modality in modalities}
+    widths = {
+        modality: st.column_config.TextColumn(modality, width=max(68, 11 * len(modality))) for modality in modalities
+    }
     tip = "Whether the images have the same size, spacing and orientation; Prepare brings different ones onto one"
     st.dataframe(
         rows,

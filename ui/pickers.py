@@ -68,24 +68,7 @@ def case_picker(
             key=key,
             persist_state="session",
         )
-        st.button(
-            "",
-            help="Previous case",
-            icon=":material/chevron_left:",
-            key=f"{key}-previous",
-            shortcut="P",
-            on_click=_step,
-            args=(key, tuple(case_ids), -1),
-        )
-        st.button(
-            "",
-            help="Next case",
-            icon=":material/chevron_right:",
-            key=f"{key}-next",
-            shortcut="N",
-            on_click=_step,
-            args=(key, tuple(case_ids), 1),
-        )
+        step_buttons(key, tuple(case_ids), "case")
     publish(key, chosen)
     return chosen
 
@@ -104,6 +87,26 @@ def modality_boxes(label: str, modalities: Sequence[str], key: str) -> tuple[str
     return ticked
 
 
-def _step(key: str, options: tuple[str, ...], by: int) -> None:
+def step_buttons(key: str, options: tuple[str, ...], what: str, told: Callable[[str], None] | None = None) -> None:
+    """Buttons (and the keys P and N) that move a select box to the previous and the next of its options.
+
+    Args:
+        told: called with the new option.
+    """
+    for word, by, icon, shortcut in (("previous", -1, "chevron_left", "P"), ("next", 1, "chevron_right", "N")):
+        st.button(
+            "",
+            help=f"{word.capitalize()} {what}",
+            icon=f":material/{icon}:",
+            key=f"{key}-{word}",
+            shortcut=shortcut,
+            on_click=_step,
+            args=(key, options, by, told),
+        )
+
+
+def _step(key: str, options: tuple[str, ...], by: int, told: Callable[[str], None] | None) -> None:
     now = options.index(st.session_state[key]) if st.session_state.get(key) in options else 0
     st.session_state[key] = options[(now + by) % len(options)]
+    if told is not None:
+        told(st.session_state[key])

@@ -82,7 +82,7 @@ def choose() -> None:
 
 
 def _choose_upload(multiple: Any) -> None:
-    key = f"uploader-{st.session_state.get(State.UPLOADS, 0)}"
+    key = f"uploader-{multiple}-{st.session_state.get(State.UPLOADS, 0)}"
     label = "Drop a folder here" if multiple == "directory" else "Drop images here"
     files = st.file_uploader(label, accept_multiple_files=multiple, key=key, help=KINDS_TIP)
     st.caption(LIMITS)

@@ -40,7 +40,7 @@ FATES_BEFORE = {
     "quarantined": "Held back",
     "rejected": "Refused",
     "ignored": "Left out",
-    "warned": "Ready, with a note",
+    "warned": "Ready with a note",
     "accepted": "Ready",
 }
 FATE_HELP = {
@@ -96,6 +96,17 @@ def notes_of(volumes: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
 def code_words(code: str) -> str:
     """What a warning means; a code that is not known here is shown as it is."""
     return NOTES.get(code, code)
+
+
+def tail_words(label: str, length: int = 44) -> str:
+    """A long place by its end, such as "…/ADC/1-01.dcm": what tells files apart stands there."""
+    if len(label) <= length:
+        return label
+    pieces = label.split("/")
+    kept = pieces.pop()
+    while pieces and len(pieces[-1]) + len(kept) + 3 <= length:
+        kept = f"{pieces.pop()}/{kept}"
+    return f"\N{HORIZONTAL ELLIPSIS}/{kept}" if pieces else kept
 
 
 def ago_words(moment: float) -> str:

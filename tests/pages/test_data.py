@@ -29,7 +29,9 @@ from tests.readers.dicom_files import slice_dataset
 from ui.case_view import Box, tile
 from ui.histogram import histogram_of
 from ui.import_table import corrections_of, patients_of, refusal
+from ui.quarantine_view import whole_box
 from ui.state import State
+from ui.words import tail_words
 
 PAGE = str(Path(__file__).resolve().parents[2] / "pages" / "data.py")
 Upload = tuple[str, bytes, str]
@@ -328,10 +330,10 @@ def ultrasound() -> Upload:
 def test_a_held_back_picture_joins_when_somebody_has_looked(workspace):
     page = uploaded(ultrasound())
     assert not page.exception
-    assert "1 picture held back" in words(page) and page.get("image")
+    assert "Held back (1)" in [tab.label for tab in page.tabs] and page.get("plotly_chart")
     assert "Import" not in [button.label for button in page.button]
     page.checkbox[0].check().run()
-    assert "1 of 1 let in" in words(page)
+    assert "1 of 1 picture let in" in words(page)
     press(page, "Import")
     job = ended(workspace, "ingest")
     assert job.state == "finished"
@@ -409,3 +411,14 @@ def test_a_duplicate_is_not_ticked_and_says_why(workspace):
     table = page.dataframe[0].value
     assert list(table["include"]) == [True, False]
     assert "only the first is kept" in table["note"].iloc[1]
+
+
+def test_a_drawn_box_blackens_every_pixel_that_it_touches():
+    assert whole_box({"x": [30.2, 9.7], "y": [4.0, 11.1]}, (40, 60)) == (9, 4, 22, 8)
+    assert whole_box({"x": [-5.0, 70.0], "y": [-1.0, 3.0]}, (40, 60)) == (0, 0, 60, 3)
+
+
+def test_a_long_place_is_said_by_its_end():
+    assert tail_words("a/b.dcm") == "a/b.dcm"
+    assert tail_words("export/2024/patient-0007/MR/ADC/IM0001.dcm", 24) == "\N{HORIZONTAL ELLIPSIS}/MR/ADC/IM0001.dcm"
+    assert tail_words("x" * 99 + "/IM1", 10) == "\N{HORIZONTAL ELLIPSIS}/IM1"
