@@ -30,9 +30,9 @@ def measure_register() -> Figures:
         raise SystemExit("Set CROSSMODAL_DATA to the folder that holds brain_ms_mni and brain_ms_native.")
     errors, seconds = [], []
     for patient in sorted((DATA / "brain_ms_mni").iterdir()):
-        fixed = _read(patient, "T1")
+        fixed = read_image(patient, "T1")
         for n, modality in enumerate(("T2", "FLAIR", "T1POST")):
-            moving = _read(patient, modality)
+            moving = read_image(patient, modality)
             for push in range(PUSHES):
                 away = _push(moving, 10 * n + push)
                 began = time.perf_counter()
@@ -50,10 +50,10 @@ def measure_register() -> Figures:
 
 def _native_mm() -> float:
     folder = DATA / "brain_ms_native" / "MSL04"
-    fixed = _read(folder, "T1")
+    fixed = read_image(folder, "T1")
     apart = []
     for modality in ("T2", "FLAIR"):
-        moving = _read(folder, modality)
+        moving = read_image(folder, modality)
         away = _push(moving, 1)
         first = register(moving, fixed).matrix
         second = register(moving.with_data(moving.data, away @ moving.affine), fixed).matrix
@@ -61,7 +61,7 @@ def _native_mm() -> float:
     return max(apart)
 
 
-def _read(folder: Path, modality: str) -> Volume:
+def read_image(folder: Path, modality: str) -> Volume:
     image = nib.nifti1.load(folder / f"{modality}.nii.gz")
     return canonical(Volume(np.asarray(image.dataobj, np.float32), np.asarray(image.affine, float), modality))
 

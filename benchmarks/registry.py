@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import Benchmark, damage, demo, kill, prepare, quality, queue, read, real, register, server
+from benchmarks import Benchmark, damage, demo, kill, prepare, quality, queue, read, real, register, server, verdicts
 
 BENCHMARKS: dict[str, Benchmark] = {
     "demo": Benchmark("seconds to generate the demo cohort", demo.measure_demo, demo.TARGETS),
@@ -16,6 +16,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "register": Benchmark(
         "how exactly images pushed apart come back", register.measure_register, register.TARGETS, is_quick=False
+    ),
+    "verdicts": Benchmark(
+        "what the alignment check says of known shifts", verdicts.measure_verdicts, verdicts.TARGETS, is_quick=False
     ),
     "kill": Benchmark(
         "SIGKILLs at random moments: lost, stuck, twice", kill.measure_kill, kill.TARGETS, is_quick=False

@@ -67,6 +67,13 @@ def register(moving: Volume, fixed: Volume, kind: Kind = "rigid") -> Alignment:
     return _plausible(np.asarray(np.linalg.inv(_matrix(found)), np.float64), score, centre)
 
 
+def shifted(by_mm: tuple[float, float, float]) -> Alignment:
+    """An alignment that another search found: a shift (R, A, S)."""
+    matrix = np.eye(4)
+    matrix[:3, 3] = by_mm
+    return Alignment(matrix, 0.0, float(np.linalg.norm(by_mm)), 0.0)
+
+
 def _image(volume: Volume) -> sitk.Image:
     image: sitk.Image = sitk.Cast(to_itk(volume.data, volume.affine), sitk.sitkFloat32)
     return image

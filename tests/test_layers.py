@@ -34,7 +34,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"cohort"},
     {"readers", "register", "alignment", "models", "metrics", "render", "phantom", "statistics"},
     {"deidentify", "unpack", "uploads"},
-    {"itk"},
+    {"itk", "information"},
     {"types", "config", "workspace", "progress", "disk"},
     {"errors"},
 ]
