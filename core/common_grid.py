@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.cohort import Cohort
 from core.errors import InvalidConfigError, UserError
@@ -38,16 +39,24 @@ def reference_of(record: Mapping[str, Any], config: PrepareConfig) -> str:
 def common_spacing(cohort: Cohort, config: PrepareConfig) -> Spacing | None:
     """The voxel size of all cases: the recipe's; where it keeps the references' own and these differ by more than
     1 %, their median along each axis; None where they agree, so that nothing is interpolated."""
-    if config.resample.spacing_mm:
-        return (config.resample.spacing_mm,) * 3
+    wanted = np.broadcast_to(config.resample.spacing_mm, 3)
+    if (wanted > 0).all():
+        return _three(wanted)
     own = []
     for case_id in cohort.case_ids:
         record = cohort.describe(case_id)
         with suppress(InvalidConfigError):  # a case without an image has no reference; prepare_case says so
             own.append(record["volumes"][reference_of(record, config)]["spacing_mm"])
-    if not own or np.ptp(own / np.median(own, axis=0), axis=0).max() <= SPACING_TOLERANCE:
+    if not own:
         return None
-    i, j, k = np.median(own, axis=0)
+    median = np.median(own, axis=0)
+    if not wanted.any() and np.ptp(own / median, axis=0).max() <= SPACING_TOLERANCE:
+        return None
+    return _three(np.where(wanted > 0, wanted, median))
+
+
+def _three(spacing_mm: NDArray[np.float64]) -> Spacing:
+    i, j, k = spacing_mm
     return float(i), float(j), float(k)
 
 

@@ -34,7 +34,8 @@ def build(kind: type[S], values: Mapping[str, Any]) -> S:
         if first["type"] == "extra_forbidden":
             known = ", ".join(kind.model_fields)
             raise InvalidConfigError(f"{where}: there is no such setting. Known here: {known}.") from error
-        raise InvalidConfigError(f"{where}: {first['msg']}.") from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise InvalidConfigError(f"{where}: {said}.") from error
 
 
 def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:

@@ -17,10 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InvalidConfigError, NotFoundError
-from core.types import Affine, Array
+from core.types import PHYSICAL_UNITS, Affine, Array
 from core.workspace import Workspace, read_json, safe_name, write_json
-
-PHYSICAL_UNITS = ("HU", "SUV")  # errors in these are reported in the unit; all else on the prepared 0-1 scale
 
 
 @dataclass(frozen=True)

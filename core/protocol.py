@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from core.dataset import PHYSICAL_UNITS
 from core.metrics import DATA_RANGE, METRICS_VERSION
 from core.synthesis import LoadedRun
+from core.types import PHYSICAL_UNITS
 from core.workspace import plain
 
 if sys.platform != "win32":

@@ -12,6 +12,7 @@ from core.config import Settings, build
 from core.errors import InvalidConfigError
 from core.preprocess.align import AlignConfig
 from core.preprocess.bias import BiasConfig
+from core.preprocess.compress import CompressConfig
 from core.preprocess.crop import CropConfig
 from core.preprocess.deface import DefaceConfig
 from core.preprocess.intensity import NormaliseConfig
@@ -24,6 +25,7 @@ class PrepareConfig(Settings):
     """A recipe: the settings of every step, in the order in which they run."""
 
     canonical: CanonicalConfig = Field(default_factory=CanonicalConfig, description="Orientation")
+    compress: CompressConfig = Field(default_factory=CompressConfig, description="Decibels")
     align: AlignConfig = Field(default_factory=AlignConfig, description="Alignment")
     resample: ResampleConfig = Field(default_factory=ResampleConfig, description="One grid")
     bias: BiasConfig = Field(default_factory=BiasConfig, description="Evenness")
@@ -36,11 +38,11 @@ class PrepareConfig(Settings):
 
 
 RECIPES: dict[str, PrepareConfig] = {
-    "brain-mr": PrepareConfig(resample=ResampleConfig(spacing_mm=2.0), mask=MaskConfig(method="brain")),
-    "brain-mr-ct": PrepareConfig(resample=ResampleConfig(spacing_mm=2.0), mask=MaskConfig(method="foreground")),
+    "brain-mr": PrepareConfig(resample=ResampleConfig(spacing_mm=(2.0,)), mask=MaskConfig(method="brain")),
+    "brain-mr-ct": PrepareConfig(resample=ResampleConfig(spacing_mm=(2.0,)), mask=MaskConfig(method="foreground")),
     "brain-whole": PrepareConfig(
         align=AlignConfig(mode="auto"),
-        resample=ResampleConfig(spacing_mm=1.0),
+        resample=ResampleConfig(spacing_mm=(1.0,)),
         bias=BiasConfig(enabled=True),
         mask=MaskConfig(method="brain", extract=True),
         tissue=TissueConfig(enabled=True),
@@ -48,16 +50,20 @@ RECIPES: dict[str, PrepareConfig] = {
     ),
     "pet-mr": PrepareConfig(
         align=AlignConfig(mode="auto"),
-        resample=ResampleConfig(spacing_mm=2.0, reference="T1"),
+        resample=ResampleConfig(spacing_mm=(2.0,), reference="T1"),
         mask=MaskConfig(method="foreground"),
     ),
     "prostate": PrepareConfig(
-        align=AlignConfig(mode="check"),
+        align=AlignConfig(mode="auto"),
         resample=ResampleConfig(reference="T2W"),
         mask=MaskConfig(method="foreground", outside="keep"),
         crop=CropConfig(size_mm=100.0),
     ),
-    "ultrasound": PrepareConfig(mask=MaskConfig(method="none", outside="keep"), repair=RepairConfig(enabled=True)),
+    "ultrasound": PrepareConfig(
+        compress=CompressConfig(to_db="auto"),
+        mask=MaskConfig(method="none", outside="keep"),
+        repair=RepairConfig(enabled=True),
+    ),
     "generic": PrepareConfig(
         mask=MaskConfig(method="foreground", outside="keep"), normalise=NormaliseConfig(low=0.1, high=99.9, clip=False)
     ),
@@ -70,8 +76,8 @@ RECIPE_SUMMARIES: dict[str, str] = {
     "brain-mr-ct": "Whole heads in MR, CT, PET, ultrasound: 2 mm grid, judged inside the head, fixed HU, SUV windows.",
     "brain-whole": "Heads as scanned: aligned, 1 mm, evened out, brain found in T1, tissues labelled for evaluation.",
     "pet-mr": "PET with MR: laid over T1 at 2 mm, uptake in SUV, judged inside the body.",
-    "prostate": "Prostate MR: ADC and high b-value on the T2 grid, alignment checked, a 100 mm box around the middle.",
-    "ultrasound": "Ultrasound pictures: display scale 0 to 255, nothing cut off, hot pixels cut.",
+    "prostate": "Prostate MR: ADC and high b-value laid over T2 and onto its grid, a 100 mm box around the middle.",
+    "ultrasound": "Ultrasound: pictures as displayed (0 to 255), raw echoes in decibels; hot pixels cut.",
     "generic": "Anything else: the finest modality's own grid, nothing cut off, nothing removed.",
     "pictures-255": "8-bit pictures divided by 255, for the dense autoencoder.",
 }

@@ -15,12 +15,12 @@ from safetensors.torch import load as load_safetensors
 
 from core.batches import case_batches, crop, make_batch, modalities_of, shapes_of
 from core.config import build
-from core.dataset import PHYSICAL_UNITS, Dataset, Split
+from core.dataset import Dataset, Split
 from core.errors import DeviceError, InvalidConfigError, NotFoundError, UserError
 from core.models import MODELS
 from core.models.base import Batch, Model, Shapes, place
 from core.runs import Run
-from core.types import Array, Volume
+from core.types import PHYSICAL_UNITS, Array, Volume
 from core.windows import box_of, middle, patch_places, patch_weights
 from core.workspace import Workspace
 

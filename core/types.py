@@ -14,6 +14,8 @@ Array = NDArray[np.float32]
 Affine = NDArray[np.float64]
 Label = str | float
 
+DECIBEL = "dB"  # of an echo, below the strongest of its own image
+PHYSICAL_UNITS = ("HU", "SUV", DECIBEL)  # errors in these are reported in the unit; all else on the prepared 0-1 scale
 LABEL_UNIT = (
     "label"  # a volume of whole numbers (lesion mask, tissue map): nearest neighbour, never an input of a model
 )
@@ -27,7 +29,7 @@ class Volume:
         data: (I, J, K) float32; the axes run closest to right, anterior, superior. A 2-D image has K = 1.
         affine: (4, 4) voxel index -> RAS millimetres; may be oblique.
         modality: "T1", "CT", ...
-        unit: "HU", "SUV", "a.u.", or "label" for maps of whole numbers.
+        unit: "HU", "SUV", "dB", "a.u.", or "label" for maps of whole numbers.
         warnings: codes of what is doubtful and stays with the case.
     """
 

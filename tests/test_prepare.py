@@ -24,7 +24,7 @@ def test_every_recipe_has_a_sentence_for_people() -> None:
 def test_a_setting_can_be_named_in_full_or_in_short() -> None:
     short = make_recipe("generic", {"spacing_mm": "3"})
     assert short == make_recipe("generic", {"resample": {"spacing_mm": "3"}})
-    assert short.resample.spacing_mm == 3
+    assert short.resample.spacing_mm == (3,)
     with pytest.raises(InvalidConfigError, match="no such setting"):
         make_recipe("generic", {"spacing": "3"})
     with pytest.raises(InvalidConfigError):

@@ -9,9 +9,9 @@ import numpy as np
 import streamlit as st
 
 from core import render
-from core.dataset import PHYSICAL_UNITS, Dataset
+from core.dataset import Dataset
 from core.render import Window
-from core.types import Array
+from core.types import PHYSICAL_UNITS, Array
 from ui.slice_view import Pane
 
 if TYPE_CHECKING:

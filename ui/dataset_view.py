@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core.dataset import PHYSICAL_UNITS, Dataset
+from core.dataset import Dataset
 from core.render import Look, default_colours, size_mm, webp
 from core.runs import list_runs
-from core.types import Array
+from core.types import PHYSICAL_UNITS, Array
 from ui.confirm import confirm_button
 from ui.errors import guard
 from ui.outline import draw_outlined

@@ -41,7 +41,7 @@ RECIPE_TITLES = {
 }
 LOADED = "loaded"
 FIRST_STEPS = ("align", "resample", "mask", "normalise")  # what most people set; the others wait below
-FIRST_FIELDS = {"normalise": ("low", "high")}  # of a step with many settings, those that are asked at once
+FIRST_FIELDS = {"normalise": ("mr", "low", "high")}  # of a step with many settings, those that are asked at once
 PANE_HEIGHT_PX = 190
 PANES_A_ROW = 5
 
@@ -180,7 +180,7 @@ def _pictures(views: Sequence[View], plane: Plane, config: PrepareConfig) -> Non
     centre[axis] = index
     point = grid.affine @ [*centre, 1.0]
     window, prepared = default_window(first), PREPARED
-    if first.unit == "HU":
+    if first.unit == "HU" and config.normalise.method_of(first) == "window":
         low, high = config.normalise.ct_low, config.normalise.ct_high
         prepared = scaled(window, high - low, low)
     for start in range(0, len(views), PANES_A_ROW):

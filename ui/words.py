@@ -15,6 +15,10 @@ NOTES = WARNINGS | {  # what the table before an import and preparing may add
     "NO-FOREGROUND": "No foreground was found, so the whole image is judged.",
     "ALIGNMENT-DOUBTFUL": "It is not sure that this image lies on the reference; look at them together.",
     "NOT-ALIGNED": "This image does not lie on the reference: its place in the patient is another one.",
+    "LOG-DOUBTFUL": "Whether this ultrasound is raw or a picture already could not be told, so it was left as it is.",
+    "LOG-TWICE": "This ultrasound looks like a picture already; its logarithm may have been taken twice.",
+    "NOT-SCALED": "Values lie outside 0 to 1 and were not scaled, as the recipe says.",
+    "NOT-DISPLAY-SCALE": "Values lie outside 0 to 255, so this image was scaled by its own percentiles.",
     "OUTLIERS-CUT": "A few voxels far brighter than all others were cut.",
     "LITTLE-OVERLAP": "This image shows less than half of what is judged.",
 }

@@ -12,10 +12,9 @@ from core.config import Settings
 from core.itk import from_itk, one_thread, to_itk
 from core.preprocess.masks import make_mask
 from core.preprocess.piece import Piece
-from core.types import Volume
+from core.types import PHYSICAL_UNITS, Volume
 
 UNTOUCHED = ("ADC", "US", "PET", "SPECT", "CT", "FA", "MD", "CBF")  # measured values, or no coil's field
-PHYSICAL = ("HU", "SUV")
 WORKING_MM = 4.0  # the field is smooth: it is estimated on a coarse copy
 ITERATIONS = (40, 40, 30)
 MIN_VOXELS = 16
@@ -31,7 +30,7 @@ def correct_case(piece: Piece, config: BiasConfig) -> Piece:
 
 
 def _is_mr(volume: Volume) -> bool:
-    return volume.unit not in PHYSICAL and volume.modality not in UNTOUCHED and min(volume.data.shape) > 1
+    return volume.unit not in PHYSICAL_UNITS and volume.modality not in UNTOUCHED and min(volume.data.shape) > 1
 
 
 def correct(volume: Volume) -> Volume:

@@ -25,7 +25,8 @@ class Piece:
         grid: where the case goes; the volumes are on it from the step "resample" on.
         covered: modality -> (I, J, K) where it has data; from "resample" on.
         mask: (I, J, K) the voxels that are judged; empty before the step "mask".
-        limits: modality -> the two intensities that become 0 and 1; from "normalise" on.
+        is_blank: what lies outside the mask is nothing, and becomes 0; from "mask" on.
+        limits: modality -> the two intensities that become 0 and 1; from "normalise" on, or known before.
         warnings: modality -> codes of what is doubtful.
         findings: what steps found out beside the voxels, by step; plain values, kept with the dataset.
     """
@@ -35,6 +36,7 @@ class Piece:
     grid: Grid
     covered: Mapping[str, Mask] = field(default_factory=dict)
     mask: Mask = field(default_factory=NO_MASK.copy)
+    is_blank: bool = False
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     findings: Mapping[str, Any] = field(default_factory=dict)

@@ -9,8 +9,7 @@ from pydantic import Field
 
 from core.config import Settings
 from core.preprocess.piece import Piece
-
-PHYSICAL = ("HU", "SUV")
+from core.types import PHYSICAL_UNITS
 
 
 class RepairConfig(Settings):
@@ -27,7 +26,7 @@ def repair_case(piece: Piece, config: RepairConfig) -> Piece:
     counts: dict[str, int] = {}
     volumes = dict(piece.volumes)
     for name, volume in piece.images.items():
-        if volume.unit in PHYSICAL:
+        if volume.unit in PHYSICAL_UNITS:
             continue
         inside = volume.data[piece.mask] if piece.mask.any() else volume.data.ravel()
         middle, high = (float(value) for value in np.percentile(inside, [50, 99.9]))

@@ -7,25 +7,27 @@ list it in STEPS, and name its settings in `core.recipes.PrepareConfig`.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from core.config import Settings
 from core.preprocess.align import AlignConfig, align_case
 from core.preprocess.bias import BiasConfig, correct_case
 from core.preprocess.brain import T1_LIKE, extract_brain
+from core.preprocess.compress import CompressConfig, compress_case
 from core.preprocess.crop import CropConfig, crop_case
 from core.preprocess.deface import DefaceConfig, deface_case
 from core.preprocess.grids import AIR_HU, Mask, canonical, coverage, resample
-from core.preprocess.intensity import NormaliseConfig, intensity_range, normalise
+from core.preprocess.intensity import NormaliseConfig, intensity_range, normalise, scale_doubts
 from core.preprocess.masks import make_mask
 from core.preprocess.piece import Piece, Step
 from core.preprocess.repair import RepairConfig, repair_case
 from core.preprocess.tissue import TissueConfig, label_case
 from core.types import Volume
 
+MAX_SPACING_MM = 20.0
 MIN_COVERAGE = 0.5  # a modality that shows less of the mask than this is warned of
 
 
@@ -33,9 +35,31 @@ class CanonicalConfig(Settings):
     """Turning the axes has nothing to set."""
 
 
+def _as_numbers(value: Any) -> Any:
+    """One number, or a text such as "1, 1, 3", as a tuple."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()] or [0.0]
+    return [value] if isinstance(value, int | float) else value
+
+
+def _fitting(spacing_mm: tuple[float, ...]) -> tuple[float, ...]:
+    if len(spacing_mm) not in (1, 3):
+        raise ValueError("write one number for all axes, or three")
+    if not all(0 <= mm <= MAX_SPACING_MM for mm in spacing_mm):
+        raise ValueError(f"each number is 0 to {MAX_SPACING_MM:g}")
+    return spacing_mm
+
+
+Spacing = Annotated[tuple[float, ...], BeforeValidator(_as_numbers), AfterValidator(_fitting)]
+
+
 class ResampleConfig(Settings):
-    spacing_mm: float = Field(
-        0.0, ge=0, le=20, description="Voxel size of the common grid in millimetres; 0 keeps the reference's own"
+    spacing_mm: Spacing = Field(
+        (0.0,),
+        description=(
+            "Voxel size of the common grid in millimetres: one number for all axes, or three (to the right, to the "
+            "front, up); 0 keeps the reference's own"
+        ),
     )
     reference: str = Field(
         "", description="Modality whose position and grid the others follow; empty chooses the finest one"
@@ -71,7 +95,9 @@ def _mask(piece: Piece, config: MaskConfig) -> Piece:
         piece = piece.warned(modality, *doubts, *(["LITTLE-OVERLAP"] if share < MIN_COVERAGE else []))
     judged = np.logical_and.reduce([mask, *(piece.covered[modality] for modality in piece.images)])
     piece = replace(piece, mask=judged if judged.any() else mask)
-    return piece if config.outside == "keep" else piece.each(lambda volume: _blank_outside(volume, piece.mask))
+    if config.outside == "keep":
+        return piece
+    return replace(piece.each(lambda volume: _blank_outside(volume, piece.mask)), is_blank=True)
 
 
 def _extracted(piece: Piece, head: Mask, doubts: list[str]) -> tuple[Mask, list[str]]:
@@ -89,9 +115,13 @@ def _blank_outside(volume: Volume, mask: Mask) -> Volume:
 
 
 def _normalise(piece: Piece, config: NormaliseConfig) -> Piece:
-    limits = {name: intensity_range(volume, piece.mask, config) for name, volume in piece.images.items()}
-    piece = replace(piece, limits=limits)
-    return piece.each(lambda volume: normalise(volume, limits[volume.modality], config.clip))
+    limits = dict(piece.limits)
+    for name, volume in piece.images.items():
+        if name not in limits:
+            limits[name] = intensity_range(volume, piece.mask, config)
+            piece = piece.warned(name, *scale_doubts(volume, config))
+    scaled = replace(piece, limits=limits).each(lambda v: normalise(v, limits[v.modality], config.clip))
+    return scaled.each(lambda v: v.with_data(np.where(piece.mask, v.data, np.float32(0)))) if piece.is_blank else scaled
 
 
 STEPS: dict[str, Step] = {
@@ -100,6 +130,13 @@ STEPS: dict[str, Step] = {
         "Axes are turned to right, anterior, superior. No value changes.",
         CanonicalConfig,
         _canonical,
+    ),
+    "compress": Step(
+        "Decibels",
+        "Ultrasound as sampled, not yet a picture, is turned into decibels below its strongest echo.",
+        CompressConfig,
+        compress_case,
+        lambda config: config.to_db != "off",
     ),
     "align": Step(
         "Alignment",
@@ -147,7 +184,7 @@ STEPS: dict[str, Step] = {
     ),
     "normalise": Step(
         "Intensity",
-        "Intensities are scaled to 0-1: Hounsfield units and uptake by fixed windows, MR by its own percentiles.",
+        "Intensities are scaled to 0-1: Hounsfield units and uptake by fixed windows, MR by its own values.",
         NormaliseConfig,
         _normalise,
     ),

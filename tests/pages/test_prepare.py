@@ -72,7 +72,7 @@ def test_every_step_is_shown_on_a_slice_and_a_histogram(cohort):
 def test_a_changed_setting_changes_the_preview(cohort):
     page = opened()
     before = urls(page)
-    page.number_input(key="generic-resample-spacing_mm").set_value(3.0).run()
+    page.text_input(key="generic-resample-spacing_mm").set_value("3").run()
     after = urls(page)
     assert before[0] == after[0] and before[2] != after[2]
 
@@ -89,16 +89,16 @@ def test_a_setting_that_does_not_fit_is_a_sentence(cohort):
 
 def test_a_bad_name_disables_the_button_and_says_why(cohort):
     page = opened()
-    page.text_input[0].set_value("not a name").run()
+    page.text_input(key="dataset-name-phantoms").set_value("not a name").run()
     assert button(page, "Prepare").disabled
     assert "letters, digits" in words(page)
 
 
 def test_a_name_that_is_taken_is_said(dataset):
     page = opened()
-    assert page.text_input[0].value == "phantoms-2"
+    assert page.text_input(key="dataset-name-phantoms").value == "phantoms-2"
     assert "will be replaced" not in words(page)
-    page.text_input[0].set_value("phantoms").run()
+    page.text_input(key="dataset-name-phantoms").set_value("phantoms").run()
     assert "will be replaced" in words(page)
     assert not button(page, "Prepare").disabled
 
@@ -106,7 +106,7 @@ def test_a_name_that_is_taken_is_said(dataset):
 def test_preparing_makes_the_dataset_and_shows_it(cohort, workspace):
     page = opened()
     page.selectbox(key="recipe-False").set_value("brain-mr-ct").run()
-    page.text_input[0].set_value("heads").run()
+    page.text_input(key="dataset-name-phantoms").set_value("heads").run()
     button(page, "Prepare").click().run()
     BACKENDS["local"].wait(list_jobs(workspace)[0], timeout_s=90)
     page.run()
