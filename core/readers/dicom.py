@@ -11,10 +11,11 @@ from pydicom.dataset import Dataset
 from core.deidentify import looks_like_text
 from core.errors import RefusedError, UnreadableImageError
 from core.readers.dicom_file import open_dicom
+from core.readers.dicom_groups import functional_group
 from core.readers.dicom_header import KINDS, PICTURES
 from core.readers.dicom_mosaic import Mosaics
 from core.readers.dicom_pixels import blanked, check_pixels, frame_values, grey_values, rescale
-from core.readers.dicom_scan import functional_group, matches, scan
+from core.readers.dicom_scan import matches, scan
 from core.readers.dicom_suv import suv_factor
 from core.readers.geometry import flips_to_ras, lps_to_ras, straighten, to_ras
 from core.readers.item import Item, Part
@@ -45,7 +46,7 @@ def read(parts: Sequence[Part], modality: str) -> Volume:
             values = grey_values(dataset, frame, warnings) if kind in PICTURES else frame_values(dataset, frame)
         facts = functional_group(dataset, frame)
         rescale(dataset, facts, blanked(values, part.blank), kind, out=stack[:, :, k].T)
-        factors.append(suv_factor(dataset) if kind == "PET" else 1.0)
+        factors.append(suv_factor(dataset, facts) if kind == "PET" else 1.0)
     known = [factor for factor in factors if factor is not None]
     if item.unit == "SUV" and len(known) == len(factors):
         stack *= min(known)  # the earliest start: what the decay of all slices was corrected to

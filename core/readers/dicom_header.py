@@ -53,7 +53,8 @@ TAGS = [
     "SegmentedGreenPaletteColorLookupTableData", "SegmentedBluePaletteColorLookupTableData",
     "TemporalPositionIdentifier", "AcquisitionNumber", "FrameReferenceTime", "TriggerTime", "AcquisitionDateTime",
     "ContentDate", "ContentTime", "InversionTime", "FlipAngle", "DiffusionGradientOrientation",
-    "ComplexImageComponent",
+    "ComplexImageComponent", "DecayCorrected", "AttenuationCorrected", "DecayCorrectionDateTime",
+    "TimezoneOffsetFromUTC",
 ]  # fmt: skip
 WHITELIST = [*(Tag(tag) for tag in TAGS), *(tag for private in READ for tag in private.tags())]
 GE_B_OFFSET = 1e9

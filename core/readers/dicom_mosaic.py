@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import struct
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from nibabel.nicom import csareader
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
@@ -26,6 +26,10 @@ from core.readers.dicom_header import number, numbers
 from core.readers.dicom_pixels import frame_values
 from core.readers.dicom_private import SIEMENS_CSA, SIEMENS_TILES, private_number, private_value
 from core.readers.item import Box
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it says that all of nibabel's DICOM is experimental; tests hold us to its results
+    from nibabel.nicom import csareader
 
 MAX_TILES = 1024
 ALIGNED = 0.999  # cosine between the normal that is said and that of the slices' axes

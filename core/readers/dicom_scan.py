@@ -12,6 +12,7 @@ from core.deidentify import Pseudonym
 from core.errors import RefusedError, UnreadableImageError, UserError
 from core.readers import dicom_mosaic as mosaic
 from core.readers.dicom_file import open_dicom
+from core.readers.dicom_groups import functional_group
 from core.readers.dicom_header import (
     KINDS,
     PICTURES,
@@ -29,6 +30,7 @@ from core.readers.dicom_traits import component_of, times, traits
 from core.readers.item import MAX_FRAMES, Item
 
 LOCALISERS = ("LOCALIZER", "SCOUT", "TOPOGRAM")
+WITHOUT_UNIT = {"CT": "NO-RESCALE", "PET": "SUV-NOT-POSSIBLE"}
 UNCHECKED = "Text with a person's name may be burned into this picture; somebody has to look at it first."
 
 
@@ -99,8 +101,6 @@ def _doubts(dataset: Dataset, kind: str) -> list[str]:
         codes.append("NO-PATIENT-ID")
     if is_lossy(dataset):
         codes.append("LOSSY")
-    if kind == "PET" and suv_factor(dataset) is None:
-        codes.append("SUV-NOT-POSSIBLE")
     if text(dataset, "PhotometricInterpretation") == "MONOCHROME1" and kind != "CT":
         codes.append("INVERTED")
     return codes
@@ -110,7 +110,7 @@ def _unit(facts: Dataset, dataset: Dataset, kind: str) -> str:
     """HU and SUV only where the header has all that they need."""
     if kind == "CT":
         return "HU" if is_rescaled(facts) and text(facts, "RescaleType") in ("", "HU") else "a.u."
-    return "SUV" if kind == "PET" and suv_factor(dataset) is not None else "a.u."
+    return "SUV" if kind == "PET" and suv_factor(dataset, facts) is not None else "a.u."
 
 
 def _frames(dataset: Dataset, path: Path, item: Item, pseudonym: Pseudonym) -> list[Item]:
@@ -135,7 +135,7 @@ def _frames(dataset: Dataset, path: Path, item: Item, pseudonym: Pseudonym) -> l
     for n in range(total):
         facts = functional_group(dataset, n)
         unit = _unit(facts, dataset, kind)
-        lost = ("NO-RESCALE",) if kind == "CT" and unit != "HU" else ()
+        lost = (WITHOUT_UNIT[kind],) if kind in WITHOUT_UNIT and unit == "a.u." else ()
         frame = replace(item, unit=unit, part=n, warnings=(*item.warnings, *lost))
         items.append(_placed(dataset, facts, frame, pseudonym))
     return items
@@ -155,19 +155,6 @@ def _tiles(dataset: Dataset, path: Path, whole: Item) -> list[Item]:
         )
         for n, tile in enumerate(found)
     ]
-
-
-def functional_group(dataset: Dataset, frame: int) -> Dataset:
-    """One frame's facts as if it were a file of its own: the shared ones, overruled by the frame's."""
-    if "PerFrameFunctionalGroupsSequence" not in dataset:
-        return dataset
-    flat = Dataset()
-    shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
-    for group in (shared[0], dataset.PerFrameFunctionalGroupsSequence[frame]):
-        for element in group:
-            if element.VR == "SQ" and len(element.value) == 1:
-                flat.update(element.value[0])
-    return flat
 
 
 def _placed(dataset: Dataset, facts: Dataset, item: Item, pseudonym: Pseudonym) -> Item:
