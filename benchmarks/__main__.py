@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...] [--list] [--json]`; without a name, the quick ones as a table."""
+"""`python -m benchmarks [NAME ...] [--list] [--json] [--quick]`; without a name, the quick ones as a table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ def report(name: str, benchmark: Benchmark) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """One line per figure."""
+    """One line per figure, or the benchmark's own table."""
+    table = BENCHMARKS[result["name"]].table
+    if table is not None:
+        sys.stdout.write(table(result["figures"]))
+        return
     for key, value in result["figures"].items():
         relation, limit = result["targets"].get(key, ("", ""))
         verdict = "" if not relation else ("reached" if meets(value, (relation, limit)) else "MISSED")
@@ -34,7 +38,10 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--list", action="store_true", help="names and what they measure")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--quick", action="store_true", help="a small try, for those that have one")
     arguments = parser.parse_args()
+    if arguments.quick:
+        os.environ["BENCHMARKS_QUICK"] = "1"
     unknown = set(arguments.names) - set(BENCHMARKS)
     if unknown or (arguments.json and len(arguments.names) != 1 and not arguments.list):
         parser.error(f"unknown: {', '.join(unknown)}" if unknown else "--json takes exactly one NAME")

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from benchmarks import Benchmark, damage, demo, kill, prepare, quality, queue, read, real, register, server, verdicts
+from benchmarks import (
+    Benchmark,
+    damage,
+    demo,
+    factors,
+    kill,
+    prepare,
+    quality,
+    queue,
+    read,
+    real,
+    register,
+    server,
+    verdicts,
+)
 
 BENCHMARKS: dict[str, Benchmark] = {
     "demo": Benchmark("seconds to generate the demo cohort", demo.measure_demo, demo.TARGETS),
@@ -28,6 +42,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "quality": Benchmark(
         "which model makes the better image in the same time", quality.measure_quality, quality.TARGETS, is_quick=False
+    ),
+    "factors": Benchmark(
+        "which true factors can be read from whose code", factors.measure_factors, is_quick=False, table=factors.table
     ),
     "real": Benchmark("T1 -> T2 on real brains, one patient left out", real.measure_real, real.TARGETS, is_quick=False),
 }
