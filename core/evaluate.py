@@ -112,6 +112,7 @@ def evaluate(
     result = {
         "run": loaded.run.id,
         "fold": loaded.run.config.fold,
+        "paired": loaded.model.paired,
         "protocol": protocol_of(loaded, cases),
         "rows": rows,
         "summary": summarise(rows),

@@ -58,6 +58,8 @@ def remarks(loaded: LoadedRun, case_id: str, given: tuple[str, ...], target: str
     notes = []
     if case_id in loaded.split.train:
         notes.append("The model was trained on this case: it looks better here than on a new patient.")
+    if not loaded.model.paired:
+        notes.append("Learnt without pairs: the model never saw two modalities of one slice together.")
     if result.target is None:
         notes.append(f"{target} was not acquired for this case, so there is no truth to compare with.")
     if warning := caveat(given, target):

@@ -203,6 +203,13 @@ def test_the_protocol_tells_apart_what_must_not_be_compared(tiny, workspace):
     assert fingerprint(tiny) != fingerprint(load_tiny(workspace, make_dataset(workspace, "other", 6)))
 
 
+def test_results_say_whether_the_model_learnt_from_pairs(tiny, monkeypatch):
+    cases = tiny.split.test[:1]
+    assert evaluate(tiny, cases, with_baselines=False)["paired"] is True
+    monkeypatch.setattr(type(tiny.model), "paired", False)
+    assert evaluate(tiny, cases, with_baselines=False)["paired"] is False
+
+
 def test_progress_counts_up_to_its_total_and_may_stop_the_work(tiny):
     seen = []
 

@@ -63,7 +63,7 @@ def _line(table: Table, entry: Entry, pair: Pair, metric: str, scales: Mapping[s
     is_judged = not entry.is_baseline and rival is not None and main is not None
     memory, parameters = entry.cost("peak_memory_mb"), entry.cost("parameters")
     return {
-        "name": f"{entry.name} (baseline)" if entry.is_baseline else entry.name,
+        "name": entry.title,
         **{name: None if stat is None else stat.mean for name, stat in stats.items()},
         "interval": interval_words(main, scales[metric]) if main else "",
         "gain": _gain_words(gain(main.mean, rival.mean, metric), metric) if is_judged and main and rival else "",
@@ -92,7 +92,12 @@ def _columns(scales: Mapping[str, Scale], metric: str) -> dict[str, Any]:
         for name, scale in scales.items()
     }
     return {
-        "name": text("Model", width=145, help="The run, or a baseline on the very same voxels."),
+        "name": text(
+            "Model",
+            width=145,
+            help="The run, or a baseline on the very same voxels. Without pairs: it never saw two modalities of one "
+            "slice together.",
+        ),
         **scores,
         "interval": text(
             "95 % interval", width=110, help=f"Of the mean {METRICS[metric].name}; BCa bootstrap over cases."

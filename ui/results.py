@@ -68,6 +68,7 @@ class Entry:
         summary: (pair, metric) -> what the evaluation summed up; empty for folds taken together.
         costs: of every run in it.
         run_of: case -> id of the run that made its synthesis; empty for a baseline.
+        is_paired: False for a run that never saw two modalities of one slice together.
     """
 
     name: str
@@ -78,6 +79,14 @@ class Entry:
     costs: Sequence[Row]
     checks: Sequence[Row]
     run_of: Mapping[str, str]
+    is_paired: bool = True
+
+    @property
+    def title(self) -> str:
+        """The name, with what a reader must know of it."""
+        if self.is_baseline:
+            return f"{self.name} (baseline)"
+        return self.name if self.is_paired else f"{self.name} (without pairs)"
 
     def stat(self, pair: Pair, metric: str) -> Stat | None:
         """The mean over cases; None where this entry does not make the target from these."""
@@ -221,7 +230,8 @@ def _entry(name: str, model: str, items: Sequence[Judged]) -> Entry:
     is_run = model == items[0].run.config.model
     costs = [item.result["cost"] for item in items] if is_run else []
     checks = [check for item in items for check in item.result["checks"]] if is_run else []
-    return Entry(name, model, not is_run, rows, summary, costs, checks, run_of if is_run else {})
+    is_paired = not is_run or all(item.result.get("paired", True) for item in items)
+    return Entry(name, model, not is_run, rows, summary, costs, checks, run_of if is_run else {}, is_paired)
 
 
 def _baselines(taken: set[str], item_groups: Sequence[Sequence[Judged]]) -> list[Entry]:

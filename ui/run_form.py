@@ -116,7 +116,9 @@ def run_settings(dataset: Dataset, model: str) -> tuple[dict[str, Any], dict[str
     else:
         training = _training_settings(card, model, modalities)
     st.markdown(f"**{card.title}**", help=card.summary)
-    of_model = settings_form(card.Config, f"model-{model}", choices={"given": modalities, "target": modalities})
+    of_model = settings_form(
+        card.Config, f"model-{model}", choices=dict.fromkeys(("given", "source", "target"), modalities)
+    )
     return of_model, training
 
 

@@ -24,6 +24,12 @@ SPOKEN = {  # where the name is no word
     "latent_dim": "Latent size",
     "warmup_steps": "Warm-up steps",
     "n_layers": "Layers",
+    "n_shared": "Shared layers",
+    "n_scales": "Judged sizes",
+    "l1_weight": "L1 weight",
+    "discriminator_width": "Judge's width",
+    "discriminator_halvings": "Judge's halvings",
+    "pool": "Pool of images",
     "spacing_mm": "Voxel size (mm)",
     "mr": "MR and others",
     "ct": "CT",
@@ -170,9 +176,14 @@ def _ask(q: Question) -> Any:
         return _ask_int(q)
     if kind is float:
         return _ask_float(q)
-    return (
-        _ask_one_of(q, q.choices) if q.choices else st.text_input(q.label, str(q.value or ""), help=q.help, key=q.key)
-    )
+    return _ask_text(q)
+
+
+def _ask_text(q: Question) -> str:
+    """One of the choices, where there are any; nothing too, where that is how it starts."""
+    if q.choices:
+        return str(_ask_one_of(q, q.choices if q.value in q.choices else ("", *q.choices)))
+    return st.text_input(q.label, str(q.value or ""), help=q.help, key=q.key)
 
 
 def _ask_one_of(q: Question, options: Sequence[Any]) -> Any:

@@ -5,6 +5,7 @@ from core.models.base import Model
 from core.models.cca import CCA
 from core.models.constant import Constant
 from core.models.contrastive import Contrastive
+from core.models.cyclegan import CycleGAN
 from core.models.dense_ae import DenseAE
 from core.models.dmvae import DMVAE
 from core.models.jmvae import JMVAE
@@ -16,15 +17,19 @@ from core.models.mopoe import MoPoE
 from core.models.mvae import MVAE
 from core.models.mvtcae import MVTCAE
 from core.models.pca import PCA
+from core.models.pix2pix import Pix2Pix
 from core.models.pls import PLS
 from core.models.unet import UNet
+from core.models.unit import UNIT
 from core.models.vae import VAE
+from core.models.vae_gan import VAEGAN
 
 MODELS: dict[str, type[Model]] = {  # to add one: write a module with a Model subclass, list it here
     "ae": AE,
     "cca": CCA,
     "constant": Constant,
     "contrastive": Contrastive,
+    "cyclegan": CycleGAN,
     "dense_ae": DenseAE,
     "dmvae": DMVAE,
     "jmvae": JMVAE,
@@ -36,7 +41,10 @@ MODELS: dict[str, type[Model]] = {  # to add one: write a module with a Model su
     "mvae": MVAE,
     "mvtcae": MVTCAE,
     "pca": PCA,
+    "pix2pix": Pix2Pix,
     "pls": PLS,
     "unet": UNet,
+    "unit": UNIT,
     "vae": VAE,
+    "vae_gan": VAEGAN,
 }

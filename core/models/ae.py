@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from core.models.base import Batch, Model, Shapes
 from core.models.blocks import ConvSettings, Decoder, Encoder, stack_presence, times, visible
-from core.models.formulas import ERRORS, Point, mean_over_rows, random_subset, squared_error, sum_of
+from core.models.formulas import ERRORS, Point, mean_code, mean_over_rows, random_subset, squared_error, sum_of
 
 
 class AE(Model):
@@ -38,7 +38,7 @@ class AE(Model):
 
     def encode(self, batch: Batch) -> Point:
         """The mean of the codes of what is present."""
-        return Point(_mean_code(self._codes(batch), stack_presence(batch)))
+        return Point(mean_code(self._codes(batch), stack_presence(batch)))
 
     def decode(self, z: Tensor, targets: Sequence[str]) -> dict[str, Tensor]:
         return {m: self.decoders[m](z) for m in targets}
@@ -51,7 +51,7 @@ class AE(Model):
         for number, m in enumerate(batch.x):
             others = present.clone()
             others[number] = False
-            z = torch.cat([codes[number], _mean_code(codes, random_subset(others))])
+            z = torch.cat([codes[number], mean_code(codes, random_subset(others))])
             errors = ERRORS[self.config.error](self.decoders[m](z), times(visible(batch, m), 2))
             from_own, from_others = errors.chunk(2)
             own.append(mean_over_rows(from_own, present[number]))
@@ -61,14 +61,8 @@ class AE(Model):
         return {"total": total, "reconstruction": reconstruction, "synthesis": synthesis, "tie": tie}
 
 
-def _mean_code(codes: Tensor, chosen: Tensor) -> Tensor:
-    """(B, D, ...): mean over the chosen (M, B) of the codes (M, B, D, ...); zeros where none is."""
-    weights = chosen.view(*chosen.shape, *[1] * (codes.ndim - 2))
-    return torch.where(weights, codes, 0.0).sum(0) / weights.sum(0).clamp(min=1)
-
-
 def _tie(codes: Tensor, present: Tensor) -> Tensor:
     """Sum over pairs of modalities of ||e_m - e_n||^2, which is n times the sum of squares around their mean."""
-    centre = _mean_code(codes, present)
+    centre = mean_code(codes, present)
     spread = [mean_over_rows(present.sum(0) * squared_error(e, centre), p) for e, p in zip(codes, present, strict=True)]
     return sum_of(spread)

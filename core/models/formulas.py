@@ -68,6 +68,12 @@ def product_of_experts(experts: Sequence[Gaussian], present: Sequence[Tensor], p
     return Gaussian((weights * torch.stack(means)).sum(0), -stacked.logsumexp(0))
 
 
+def mean_code(codes: Tensor, chosen: Tensor) -> Tensor:
+    """(B, D, ...): mean over the chosen (M, B) of the codes (M, B, D, ...); zeros where none is."""
+    weights = chosen.view(*chosen.shape, *[1] * (codes.ndim - 2))
+    return torch.where(weights, codes, 0.0).sum(0) / weights.sum(0).clamp(min=1)
+
+
 def rows_like(rows: Tensor, like: Tensor) -> Tensor:
     """(B,) with as many trailing axes as `like`, so that it can be broadcast against it."""
     return rows.view(-1, *[1] * (like.ndim - 1))

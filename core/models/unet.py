@@ -4,6 +4,7 @@ subsets with absent channels at zero as in Sharma & Hamarneh 2020, IEEE TMI 39(4
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from pydantic import Field
@@ -61,15 +62,18 @@ class UNet(Model):
 
     def loss(self, batch: Batch, part: str, step: int) -> dict[str, Tensor]:
         """L1 on what is present and was not given."""
+        shown, judged = self.drawn(batch)
+        outputs = self.synthesise(shown, self.targets)
+        errors = [mean_over_rows(absolute_error(y, visible(batch, m)), judged[m]) for m, y in outputs.items()]
+        return {"total": sum_of(errors)}
+
+    def drawn(self, batch: Batch) -> tuple[Batch, dict[str, Tensor]]:
+        """The batch with only some modalities present in each row, and which rows (B,) each target is judged on."""
         present = torch.stack([batch.present[m] for m in self.shapes.modalities])
         given = self._draw_given(present)
         shown = dict(zip(self.shapes.modalities, given, strict=True))
-        outputs = self.synthesise(Batch(batch.x, shown, batch.mask, batch.case_index, batch.position), self.targets)
-        errors = []
-        for m, output in outputs.items():
-            judged = batch.present[m] & ~shown[m] & given.any(0)
-            errors.append(mean_over_rows(absolute_error(output, visible(batch, m)), judged))
-        return {"total": sum_of(errors)}
+        judged = {m: batch.present[m] & ~shown[m] & given.any(0) for m in self.targets}
+        return replace(batch, present=shown), judged
 
     def _draw_given(self, present: Tensor) -> Tensor:
         """(M, B): what each row shows; nothing where a row lacks a modality that the settings ask for."""

@@ -23,7 +23,7 @@ from tests.tiny_run import make_dataset
 
 CPU = torch.device("cpu")
 EPOCHS = 3
-SMALL = {"width": 4, "latent_dim": 4, "hidden": 8}
+SMALL = {"width": 4, "latent_dim": 4, "hidden": 8, "discriminator_width": 4, "pool": 3}
 
 
 class Killed(BaseException):

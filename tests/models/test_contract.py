@@ -19,6 +19,9 @@ PRIVATE = ("dmvae", "mmvae_plus")
 GAUSSIAN = ("vae", "mvae", "mmvae", "mopoe", "mvtcae", "jmvae", *PRIVATE)
 SHAPES = Shapes(("CT", "T1", "T2"), (19, 26), 5)
 SMALL: dict[str, dict[str, Any]] = {name: {"width": 4} for name in ("ae", "unet", "contrastive", *GAUSSIAN)}
+ADVERSARIAL = ("pix2pix", "cyclegan", "unit", "vae_gan")
+SMALL |= {name: {"width": 4, "discriminator_width": 4} for name in ADVERSARIAL}
+SMALL["cyclegan"] |= {"source": "T1", "target": "T2"}
 GRADIENT = [name for name, kind in MODELS.items() if not kind.is_fitted]
 FITTED = [name for name, kind in MODELS.items() if kind.is_fitted]
 EMBEDDING = [name for name, kind in MODELS.items() if kind.can_embed]
@@ -98,7 +101,7 @@ def test_a_model_without_parts_is_fitted_and_one_that_makes_nothing_has_a_code(n
     kind, model = MODELS[name], build(name)
     assert kind.is_fitted == (not model.parts())
     assert kind.makes_images or kind.can_embed
-    assert all(model.reads(m) for m in SHAPES.modalities)
+    assert {m for m in SHAPES.modalities if model.reads(m)} == set(getattr(model, "pair", SHAPES.modalities))
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in MAKING])
@@ -229,6 +232,17 @@ OTHER_SETTINGS = [
     ("mvae", "cross_weight", 0.0), ("ae", "cross_weight", 0.0), ("ae", "tie_weight", 5.0), ("ae", "error", "squared"),
     ("unet", "width", 8), ("unet", "halvings", 2), ("unet", "given", ("T1",)), ("unet", "target", ("T2",)),
     ("dense_ae", "code", 5),
+    *[(name, key, value) for name in ADVERSARIAL for key, value in
+      (("width", 8), ("objective", "minmax"), ("discriminator_width", 8), ("discriminator_halvings", 1))],
+    ("pix2pix", "halvings", 2), ("pix2pix", "given", ("T1",)), ("pix2pix", "target", ("T2",)),
+    ("pix2pix", "l1_weight", 1.0),
+    ("cyclegan", "source", "CT"), ("cyclegan", "target", "CT"), ("cyclegan", "halvings", 2),
+    ("cyclegan", "cycle_weight", 1.0), ("cyclegan", "identity_weight", 0.0), ("cyclegan", "pool", 1),
+    ("unit", "latent_dim", 3), ("unit", "halvings", 2), ("unit", "n_shared", 1), ("unit", "n_scales", 1),
+    ("unit", "self_weight", 1.0), ("unit", "cycle_weight", 1.0), ("unit", "code_weight", 1.0),
+    *[("vae_gan", key, value) for key, value in
+      (("latent_dim", 3), ("halvings", 2), ("spatial_latent", False), ("beta", 3.0), ("warmup_steps", 7),
+       ("likelihood", "laplace"), ("scale", 0.3), ("adversarial_weight", 5.0))],
     *[(name, key, value) for name in ("pca", "pls", "cca") for key, value in
       (("components", 2), ("pixels", 16), ("slices", 8))],
     ("pls", "kept", 2), ("cca", "kept", 2), ("cca", "ridge", 0.9),
@@ -262,7 +276,7 @@ def test_no_setting_is_left_out_of_the_tests_above() -> None:
     assert declared == {(name, key) for name, key, *_ in (*OTHER_SETTINGS, *UNDER_OTHERS)}
 
 
-@pytest.mark.parametrize("name", ["ae", *GAUSSIAN])
+@pytest.mark.parametrize("name", ["ae", "vae_gan", *GAUSSIAN])
 def test_the_latent_may_be_one_vector(name: str) -> None:
     model, batch = build(name, spatial_latent=False), make_batch()
     assert model.encode(batch).mean.ndim == 2
@@ -290,7 +304,7 @@ def test_a_baseline_has_no_code(name: str) -> None:
             call(make_batch())
 
 
-@pytest.mark.parametrize("name", [*(name for name in FITTED if name not in ("pls", "cca")), "ae", *GAUSSIAN])
+@pytest.mark.parametrize("name", [*(name for name in FITTED if name not in ("pls", "cca")), "ae", "vae_gan", *GAUSSIAN])
 def test_one_modality_alone_is_enough_to_build_and_learn(name: str) -> None:
     shapes = Shapes(("T1",), SHAPES.size, SHAPES.n_positions)
     model = MODELS[name](MODELS[name].Config(**SMALL.get(name, {})), shapes)

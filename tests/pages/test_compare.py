@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from core.dataset import Dataset
+from core.models import MODELS
 from core.runs import Run
 from core.train import make_config, train
 from core.workspace import Workspace
@@ -105,6 +106,12 @@ def test_a_run_without_weights_is_not_offered(run, workspace, dataset):
     page = opened()
     assert page.selectbox(key=State.RUN).value == run.id
     assert len(page.selectbox(key=State.RUN).options) == 1
+
+
+def test_a_model_that_learnt_without_pairs_is_labelled(run, monkeypatch):
+    assert "without pairs" not in words(opened())
+    monkeypatch.setattr(MODELS["linear"], "paired", False)
+    assert "Learnt without pairs" in words(opened())
 
 
 def test_simulated_patients_are_labelled(run, monkeypatch):

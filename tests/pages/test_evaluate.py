@@ -117,6 +117,17 @@ def test_numbers_on_the_page_are_those_of_the_results(judged_place):
     assert "interval" not in frame
 
 
+def test_a_run_that_learnt_without_pairs_is_labelled(judged_place):
+    for run in runs_of(judged_place):
+        if run.result and run.config.model == "linear":
+            run.write_result({**run.result, "paired": False})
+    page = opened()
+    assert not page.exception
+    names = set(page.dataframe[0].value["name"])
+    assert "linear (without pairs)" in names
+    assert "constant (baseline)" in names
+
+
 def test_folds_are_taken_together_case_by_case(judged_place):
     judged = read_judged(runs_of(judged_place))
     (study,) = studies(judged).values()

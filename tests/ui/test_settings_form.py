@@ -60,3 +60,12 @@ def test_an_empty_optional_number_is_none():
     page = drawn("RunConfig", values={"dataset": "a", "model": "b"})
     answers = page.session_state["answers"]
     assert answers["fold"] is None and answers["train"]["epochs"] == TrainConfig().epochs
+
+
+def test_a_text_that_may_stay_empty_is_not_filled_in_by_the_form():
+    page = drawn('MODELS["cyclegan"].Config', choices={"source": ["T1", "CT"], "target": ["T1", "CT"]})
+    source = next(widget for widget in page.selectbox if widget.label == "Source")
+    assert (source.value, source.options) == ("", ["Automatic", "T1", "CT"])
+    source.set_value("CT").run()
+    answers = build(MODELS["cyclegan"].Config, page.session_state["answers"])
+    assert (answers.source, answers.target) == ("CT", "")
