@@ -17,14 +17,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-import pydicom
 from PIL import Image
 from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.valuerep import VR
 
-from core.readers.dicom_file import Encoding, alone, converted
+from core.readers.dicom_raw import Encoding, converted, is_alone, read_header
 from core.readers.naming import GENERIC_WORDS, MODALITIES, words
 
 MIN_WORD = 4  # a shorter word stands in any text by chance
@@ -115,13 +113,15 @@ def _of_dicom(path: Path, head: bytes, found: Canaries) -> None:
     if preamble and head[128:132] == b"DICM":
         found.add("preambles", preamble.decode("latin-1"))
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-        for tag, raw, encoding in alone(dataset):
-            known = _signs_alone(raw, encoding) if raw else None
+        with path.open("rb") as stream:
+            header = read_header(stream)
+        dataset = header.dataset(header.elements)
+        for tag, element in header.elements.items():
+            known = _signs_alone(element, header.encoding) if is_alone(element) else None
             for sign in _signs(dataset[tag]) if known is None else known:
                 found.take(sign)
         found.dropped["file meta"] += len(dataset.file_meta)
-    except (InvalidDicomError, ValueError, TypeError, KeyError, EOFError, struct.error, NotImplementedError):
+    except (ValueError, TypeError, KeyError, EOFError, struct.error, NotImplementedError):
         found.dropped["unreadable headers"] += 1
 
 

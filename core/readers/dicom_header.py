@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
+from typing import Any
 
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 
 from core.readers.dicom_private import GE_B_VALUE, PHILIPS_B_VALUE, READ, SIEMENS_B_VALUE, private_number
 
@@ -74,6 +76,17 @@ _WORDS: tuple[tuple[str, str], ...] = (  # in a series' description, first match
 )
 
 
+def value_of(dataset: Dataset, name: str) -> Any:
+    """A tag's value, None where it is absent: `Dataset.get`, which takes four times as long to find it by its name."""
+    tag = _tag(name)
+    return dataset[tag].value if tag in dataset else None
+
+
+@lru_cache(1000)
+def _tag(name: str) -> BaseTag:
+    return Tag(name)
+
+
 def number(dataset: Dataset, tag: str) -> float | None:
     """A tag's first value as a finite number; None where it is absent, empty or no number."""
     values = numbers(dataset, tag)
@@ -82,7 +95,7 @@ def number(dataset: Dataset, tag: str) -> float | None:
 
 def numbers(dataset: Dataset, tag: str) -> tuple[float, ...]:
     """All values of a tag as finite numbers; () where one of them is none."""
-    value = dataset.get(tag)
+    value = value_of(dataset, tag)
     if value is None or value == "":
         return ()
     try:
@@ -94,13 +107,13 @@ def numbers(dataset: Dataset, tag: str) -> tuple[float, ...]:
 
 def text(dataset: Dataset, tag: str) -> str:
     """A tag as text, for comparison within this process only."""
-    value = dataset.get(tag)
+    value = value_of(dataset, tag)
     return "" if value is None else str(value).strip()
 
 
 def image_type(dataset: Dataset) -> tuple[str, ...]:
     """ImageType's values in capitals."""
-    value = dataset.get("ImageType")
+    value = value_of(dataset, "ImageType")
     if value is None:
         return ()
     values = value if isinstance(value, MultiValue | list | tuple) else [value]

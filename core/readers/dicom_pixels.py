@@ -20,8 +20,8 @@ from pydicom.pixels.utils import get_expected_length, pixel_array
 from core.errors import RefusedError, UnreadableImageError
 from core.readers import codestream, jpeg, jpeg2000
 from core.readers.codestream import Shape
-from core.readers.dicom_file import TRUNCATED
 from core.readers.dicom_header import number, text
+from core.readers.dicom_raw import TRUNCATED
 from core.readers.item import check_size
 from core.readers.picture import to_grey
 from core.types import Array
