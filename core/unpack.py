@@ -19,6 +19,7 @@ MAX_BYTES = 4 * 1024**3
 MAX_DIRECTORY_BYTES = 8 * 1024**2
 MAX_NESTING = 1  # one zip inside another
 BOMB_BYTES, BOMB_RATIO = 1024**3, 200  # honest masks compress 500:1, but never from this much
+DOCUMENTS = (".docx", ".xlsx", ".pptx", ".odt", ".ods", ".jar", ".war", ".apk")  # zips that are none to a person
 CHUNK = 1 << 20
 DAMAGE = (  # what zipfile raises on a damaged archive; IndexError where an entry has no name
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, IndexError, ValueError, NotImplementedError, OSError,
@@ -57,6 +58,11 @@ def _is_numpy(path: Path) -> bool:
     return bool(names) and all(name.endswith(".npy") and "/" not in name for name in names)
 
 
+def is_document(name: str) -> bool:
+    """Whether a file that looks like a zip is an office document or a program by its name."""
+    return name.lower().endswith(DOCUMENTS)
+
+
 def unpack(path: Path, folder: Path) -> list[Member]:
     """Inflate every file of a zip into `folder`, under names of ours; a zip inside is opened too, once.
 
@@ -84,7 +90,7 @@ def _unpack(path: Path, folder: Path, budget: _Budget, nesting: int) -> list[Mem
 
 
 def _opened(member: Member, folder: Path, budget: _Budget, nesting: int) -> list[Member]:
-    if member.problem is not None or not is_archive(member.path):
+    if member.problem is not None or is_document(member.parts[-1]) or not is_archive(member.path):
         return [member]
     try:
         if nesting == 0:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import struct
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -128,16 +127,6 @@ def grey_values(dataset: Dataset, frame: int, warnings: list[str]) -> NDArray[An
     if values.shape != (dataset.Rows, dataset.Columns, 3):
         raise UnreadableImageError("The image has another size than its header says.", "DICOM-SIZE")
     return np.asarray(np.rint(to_grey(values, warnings)), np.int64)
-
-
-def blanked(values: NDArray[Any], boxes: Sequence[tuple[int, int, int, int]]) -> NDArray[Any]:
-    """The values with (column, row, width, height) boxes set to the lowest one."""
-    if not boxes:
-        return values
-    result, lowest = values.copy(), values.min()
-    for column, row, width, height in boxes:
-        result[max(0, row) : max(0, row + height), max(0, column) : max(0, column + width)] = lowest
-    return result
 
 
 def _check_data(dataset: Dataset, frame: int) -> None:

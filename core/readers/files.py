@@ -13,7 +13,7 @@ from pathlib import Path
 
 from core.deidentify import clean_label, clean_path_label
 from core.errors import NotFoundError, RefusedError, UserError
-from core.unpack import MAX_BYTES, MAX_FILES, is_archive, unpack
+from core.unpack import MAX_BYTES, MAX_FILES, is_archive, is_document, unpack
 from core.workspace import Workspace, new_id
 
 HIDDEN = frozenset({"__macosx", "thumbs.db", "desktop.ini", "dicomdir.bak", "lost+found"})
@@ -95,6 +95,8 @@ def _file(path: Path, parts: tuple[str, ...], label: str, folder: Path) -> Itera
         yield replace(source, problem=RefusedError("This is a link or a device, not a file.", "NOT-A-FILE"))
     elif path.stat().st_size > MAX_BYTES:
         yield replace(source, problem=RefusedError("The file is larger than 4 GB.", "TOO-LARGE"))
+    elif is_document(path.name):
+        yield replace(source, ignored=True, problem=document())
     elif is_archive(path):
         yield from _members(source, folder)
     else:
@@ -113,7 +115,14 @@ def _members(archive: Source, folder: Path) -> Iterator[Source]:
         if _is_hidden(member.parts):
             hidden = RefusedError("A hidden file of the system; not an image.", "HIDDEN")
             source = replace(source, ignored=True, problem=hidden)
+        elif is_document(member.parts[-1]):
+            source = replace(source, ignored=True, problem=document())
         yield source
+
+
+def document() -> RefusedError:
+    """Why what stands beside images in an export is left out."""
+    return RefusedError("A document or a program beside the images; it was not kept.", "DOCUMENT")
 
 
 def _is_hidden(parts: Sequence[str]) -> bool:

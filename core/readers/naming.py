@@ -104,6 +104,9 @@ def _bids(stem: str, found: re.Match[str]) -> Name:
     modality = known_modality(suffix) or plain_name(suffix)
     if modality == "T1" and "ce" in entities:
         modality = "T1POST"
+    what = entities.get("label", entities.get("desc", ""))
+    if is_label_name(suffix) and what:
+        modality = plain_name(f"{what}_{suffix}") or modality
     return Name(case, modality)
 
 

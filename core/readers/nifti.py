@@ -113,6 +113,7 @@ def _read_header(stream: BinaryIO) -> Header:
         raise RefusedError("The file takes more than 4 GB, or holds more than 5,000 frames; split it.", "TOO-LARGE")
     slope, intercept = _scaling(float(fields["scl_slope"]), float(fields["scl_inter"]))
     affine, warnings = _geometry(fields)
+    warnings += ("ONE-SLICE",) if shape[2] == 1 else ()
     offset = _offset(float(fields["vox_offset"]), 0 if is_half else size + 4)
     return Header(shape, dtype, offset, slope, intercept, affine, warnings, frames, is_half)
 
@@ -131,7 +132,11 @@ def _shape(dim: list[int]) -> tuple[tuple[int, int, int], int]:
 def _dtype(code: int, bits: int, order: str) -> np.dtype[Any]:
     if code in REFUSED_TYPES:
         name = "NII-RGB" if code in (128, 2304) else "NII-DATATYPE"
-        raise RefusedError(f"The voxels are {REFUSED_TYPES[code]} values; one plain number a voxel is needed.", name)
+        raise RefusedError(
+            f"The voxels are {REFUSED_TYPES[code]} values; one plain number a voxel is needed. "
+            "Convert the image first.",
+            name,
+        )
     if code not in NUMBER_TYPES:
         raise UnreadableImageError("The header names no known kind of number; the file is damaged.", "NII-DATATYPE")
     dtype: np.dtype[Any] = np.dtype(order + NUMBER_TYPES[code])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from core.deidentify import Pseudonym
+from core.deidentify import SAME_VALUE, SAME_VALUE_LOSSY, Pseudonym, blanked, looks_like_text
 from core.errors import RefusedError, UnreadableImageError
 from core.readers.geometry import picture_to_ras
 from core.readers.item import Item, Part, check_size
@@ -36,7 +36,11 @@ def scan(path: Path, pseudonym: Pseudonym) -> list[Item]:
 
 
 def read(parts: Sequence[Part], modality: str) -> Volume:
-    """The picture as (columns, rows, 1) in RAS, at 1 mm."""
+    """The picture as (columns, rows, 1) in RAS, at 1 mm.
+
+    Raises:
+        RefusedError: It seems to carry text, and nobody has looked at it yet.
+    """
     path, item = parts[0]
     warnings = list(item.warnings)
     with _opened(path) as picture:
@@ -47,7 +51,11 @@ def read(parts: Sequence[Part], modality: str) -> Volume:
             values = np.asarray(upright)
         except (OSError, SyntaxError, ValueError) as error:
             raise UnreadableImageError(DAMAGED, "PICTURE-DAMAGED") from error
-    data, affine = picture_to_ras(to_grey(values, warnings))
+    grey = to_grey(blanked(values, item.blank), warnings)
+    tolerance = SAME_VALUE_LOSSY if "LOSSY" in warnings else SAME_VALUE
+    if not item.reviewed and looks_like_text(np.asarray(grey, np.float32), tolerance):
+        raise RefusedError("The picture seems to have text burned in; somebody has to look at it.", "BURNED-IN-TEXT")
+    data, affine = picture_to_ras(grey)
     return finish(data, affine, modality, warnings=warnings)
 
 

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from core.deidentify import clean_label
+from core.deidentify import clean_label, clean_path_label
 from core.errors import RefusedError, UserError
 from core.progress import Progress
 from core.readers.decoder import Decoder
-from core.readers.files import Source
+from core.readers.files import Source, document
 from core.readers.item import MAX_FRAMES, Item
 from core.readers.naming import is_label_name, known_modality
 from core.readers.nifti import HALF
@@ -23,6 +23,10 @@ Found = tuple[int, Item]  # index of the file, what is in it
 DUPLICATE = "DUPLICATE-MODALITY"
 TWICE = "Another image here has the same case and modality; only the first is kept. Rename one of them."
 SIDECARS = (".json", ".tsv", ".bval", ".bvec")  # as BIDS puts them beside an image
+DOCUMENTS = (  # what stands beside images in an export: no fault of anybody's
+    ".pdf", ".txt", ".md", ".rtf", ".doc", ".xls", ".csv", ".html", ".htm", ".xml", ".xsl", ".css",
+    ".js", "readme", "changes", "license", ".inf", ".ini", ".log", ".exe", ".dll", ".bat", ".sh", ".py", ".ico", ".svg",
+)  # fmt: skip
 IMAGES = ("accepted", "quarantined")  # fates of an item that can be read
 USABLE = ("accepted", "warned")  # fates of a row that is imported unless a person says otherwise
 CaseId = Callable[[str], str]  # a case's name -> its id in the cohort
@@ -154,9 +158,14 @@ def _doubled(rows: list[Row]) -> list[Row]:
 
 def failed(n: int, source: Source, error: UserError) -> Row:
     """The row of a file that goes no further."""
-    if error.code == "NOT-AN-IMAGE" and source.parts[-1].lower().endswith(SIDECARS):
-        error = RefusedError("A file that describes images beside it; it is not needed and was not kept.", "SIDECAR")
-    fate = "ignored" if source.ignored or error.code == "SIDECAR" else "rejected"
+    if error.code == "NOT-AN-IMAGE":
+        name = source.parts[-1].lower()
+        if name.endswith(SIDECARS):
+            text = "A file that describes images beside it; it is not needed and was not kept."
+            error = RefusedError(text, "SIDECAR")
+        elif name.endswith(DOCUMENTS):
+            error = document()
+    fate = "ignored" if source.ignored or error.code in ("SIDECAR", "DOCUMENT") else "rejected"
     return Row(Proposal("", source.label, 1, fate=fate, code=error.code, message=str(error), include=False), (n,))
 
 
@@ -188,10 +197,10 @@ def _told_by_folder(item: Item, source: Source) -> Item:
 
 
 def _series_label(sources: Sequence[Source], members: Sequence[int]) -> str:
+    """By the folder of its first file; by the file where it is alone, or in no folder."""
     first = sources[members[0]]
-    if len(members) == 1:
-        return first.label
-    return clean_label(first.parts[-2]) if len(first.parts) > 1 else first.label
+    folders = first.parts[1:-1]
+    return clean_path_label(folders) if folders and len(members) > 1 else first.label
 
 
 def _named_rows(found: list[Found], sources: Sequence[Source], layout: str, case_id: CaseId) -> list[Row]:

@@ -131,7 +131,7 @@ def _without_copies(group: list[Found]) -> tuple[list[Found], list[Found]]:
     copies: list[Found] = []
     for one in group:
         item = one[1]
-        key = (item.instance, item.part, item.position, item.traits, item.times)
+        key = (item.instance, item.part, item.position, item.traits, item.times, item.shape, item.frames)
         (copies if key in seen else unique).append(one)
         seen.add(key)
     return unique, copies

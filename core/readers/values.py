@@ -16,7 +16,7 @@ MAX_NON_FINITE_SHARE = 0.01
 
 WARNINGS: dict[str, str] = {  # what stays with a case, and what it means
     "NII-NO-ORIENTATION": "The header does not say how the image lies in the patient; left and right may be swapped.",
-    "NII-FORMS-DISAGREE": "The header holds two geometries that disagree; the sform was used.",
+    "NII-FORMS-DISAGREE": "The header holds two geometries that disagree; the sform was used. Check left and right.",
     "NII-SHEAR": "The axes are not at right angles.",
     "NO-SPACING": "The file has no voxel spacing; 1 mm was assumed.",
     "NON-FINITE-REPLACED": "A few voxels were not numbers; they were set to the smallest value.",

@@ -74,7 +74,10 @@ def huge_png() -> bytes:
 
 def entries() -> Iterator[tuple[str, Entry]]:
     for kind, content in FOREIGN.items():
-        yield f"foreign-{kind}", one(f"T1.{kind}", content, {"NOT-AN-IMAGE", "DICOM-DAMAGED", "ZIP-DAMAGED"})
+        yield (
+            f"foreign-{kind}",
+            one(f"T1.{kind}", content, {"NOT-AN-IMAGE", "DICOM-DAMAGED", "ZIP-DAMAGED", "DOCUMENT"}),
+        )
         yield f"disguised-{kind}", one("T1.nii.gz", content, {"NOT-AN-IMAGE", "DICOM-DAMAGED", "ZIP-DAMAGED"})
     for suffix in ("json", "tsv", "bval", "bvec"):
         yield f"sidecar-{suffix}", one(f"T1.{suffix}", b'{"EchoTime": 1}', {"SIDECAR"})
