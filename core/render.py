@@ -124,7 +124,7 @@ def flips(plane: Plane, radiological: bool) -> tuple[bool, bool]:
 def take_slice(volume: NDArray[Any], plane: Plane, index: int, radiological: bool = True) -> NDArray[Any]:
     """(rows, columns) as they stand on the screen, one pixel per voxel."""
     columns, rows, axis = AXES[plane]
-    picture = np.take(volume, index, axis=axis)
+    picture = volume[(slice(None),) * axis + (index,)]  # np.take would read all of a memory-mapped volume
     picture = picture.T if columns < rows else picture
     flip_columns, flip_rows = flips(plane, radiological)
     return np.asarray(picture[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])

@@ -10,16 +10,15 @@ import pandas as pd
 import streamlit as st
 
 from core.dataset import Dataset
+from core.display import draw_outlined, prepared_window
 from core.render import Look, default_colours, size_mm, webp
 from core.runs import list_runs
 from core.types import PHYSICAL_UNITS, Array
 from ui.confirm import confirm_button
 from ui.errors import guard
-from ui.outline import draw_outlined
 from ui.pickers import case_picker
 from ui.state import workspace
 from ui.style import modality_chip, simulated_badge
-from ui.windows import prepared_window
 from ui.words import ABSENT, NOTED, THERE, code_words, count_words, size_words, spacing_words
 
 ROW_WIDTH_PX = 800  # what a row of panes takes on a 1400 pixel wide screen

@@ -18,6 +18,7 @@ KINDS = {
     "scan": "Looking through files",
     "ingest": "Importing",
     "prepare": "Preparing",
+    "quality": "Checking quality",
     "preview": "Trying a recipe",
     "embed": "Embedding",
     "evaluate": "Evaluating",

@@ -11,12 +11,12 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from core.dataset import Dataset
+from core.display import PREPARED, prepared_window
 from core.errors import UserError
 from core.render import Look, Spacing, Window, default_colours, draw_slice, webp
 from core.runs import Run
 from ui.state import workspace
 from ui.style import modality_chip
-from ui.windows import PREPARED, prepared_window
 
 HEIGHT_PX = 170
 MAX_COLUMNS = 7

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from core.cohort import Cohort
 from core.config import build
+from core.display import PREPARED, draw_outlined, scaled
 from core.prepare import is_slow, preview
 from core.preprocess.grids import Mask
 from core.preprocess.steps import STEPS
@@ -22,10 +23,9 @@ from core.stage_files import View, load_views, views_of
 from core.types import LABEL_UNIT, Volume
 from ui.histogram import histogram_chart, histogram_of
 from ui.jobs_banner import start_job
-from ui.outline import draw_outlined
 from ui.settings_form import settings_form
 from ui.state import State, workspace
-from ui.windows import PREPARED, default_window, scaled
+from ui.windows import default_window
 from ui.words import size_words, spacing_words
 
 RECIPE_TITLES = {

@@ -1,13 +1,10 @@
-"""The windows in which images are shown: by unit where it has presets, else by what is in the image."""
+"""The windows in which images are shown as they were imported: by unit where it has presets, else by what is there."""
 
 from __future__ import annotations
 
-from core.dataset import Dataset
 from core.render import Window, percentile_window, window_presets
 from core.types import Volume
 from ui.words import value_words
-
-PREPARED = Window(0.0, 1.0)
 
 
 def default_window(volume: Volume, preset: str = "") -> Window:
@@ -21,17 +18,3 @@ def default_window(volume: Volume, preset: str = "") -> Window:
 def window_words(window: Window, unit: str) -> str:
     """Such as "Black to white: -160 to 240 HU"."""
     return f"Black to white: {value_words(window.low, '')} to {value_words(window.high, unit)}"
-
-
-def scaled(window: Window, scale: float, offset: float) -> Window:
-    """A window in a unit, on the scale whose values are (unit - offset) / scale."""
-    return Window((window.low - offset) / scale, (window.high - offset) / scale)
-
-
-def prepared_window(dataset: Dataset, modality: str) -> Window:
-    """On the dataset's 0-1 scale: all of it, but for CT, where bone would leave the brain one grey."""
-    if dataset.unit(modality) != "HU":
-        return PREPARED
-    first = next(record for record in dataset.index["cases"] if modality in record["modalities"])
-    scale, offset = first["scales"][modality]
-    return scaled(next(iter(window_presets("HU").values())), scale, offset)

@@ -12,13 +12,13 @@ from streamlit.testing.v1 import AppTest
 
 from core.cohort import Cohort
 from core.dataset import Dataset, list_datasets
+from core.display import OUTLINE, draw_outlined
 from core.jobs import BACKENDS
 from core.prepare import prepare
 from core.recipes import make_recipe
 from core.render import Look, Window, draw_slice
 from core.runs import list_jobs
 from core.types import Case, Volume
-from ui.outline import OUTLINE, draw_outlined
 from ui.state import State
 
 PAGE = str(Path(__file__).resolve().parents[2] / "pages" / "prepare.py")
