@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import nibabel as nib
 import numpy as np
 
 from core.errors import NotFoundError
-from core.types import Affine, Array, Case, Volume
+from core.types import Affine, Array, Case, Label, Volume
 from core.workspace import Workspace, atomic_write, new_id, plain, read_json, safe_name, write_json
 
 
@@ -91,6 +92,11 @@ class Cohort:
         if place != folder:
             os.rename(place, folder)
         return dict(plain(record))
+
+    def set_labels(self, case_id: str, labels: Mapping[str, Label]) -> None:
+        """Give a case other labels, all of them at once; its images stay as they are."""
+        record = {**self.describe(case_id), "labels": dict(labels)}
+        write_json(self.folder / safe_name(case_id) / "case.json", record)
 
     def delete_case(self, case_id: str) -> None:
         """Remove a case and its images."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InvalidConfigError, NotFoundError
-from core.types import PHYSICAL_UNITS, Affine, Array
+from core.types import PHYSICAL_UNITS, Affine, Array, Label
 from core.workspace import Workspace, read_json, safe_name, write_json
 
 
@@ -33,8 +33,14 @@ class Split:
 class Dataset:
     """A folder with `index.json` and, for each case, `images.npy` (K, M, I, J), `mask.npy` and label maps (I, J, K)."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, is_whole: bool = False) -> None:
         self.folder = folder
+        self.is_whole = is_whole
+
+    @property
+    def whole(self) -> Dataset:
+        """The same with the cases that were left out: for looking and measuring, never for training."""
+        return Dataset(self.folder, is_whole=True)
 
     @staticmethod
     def open(workspace: Workspace, name: str) -> Dataset:
@@ -50,8 +56,12 @@ class Dataset:
 
     @cached_property
     def index(self) -> dict[str, Any]:
-        """What `finish_dataset` wrote; see there."""
-        return dict(read_json(self.folder / "index.json"))
+        """What `DatasetWriter.finish` wrote; see there."""
+        index = dict(read_json(self.folder / "index.json"))
+        if not self.is_whole:
+            return index
+        cases = sorted([*index["cases"], *index.get("excluded", [])], key=lambda record: str(record["id"]))
+        return {**index, "cases": cases, "excluded": [], "fingerprint": fingerprint_of(cases)}
 
     @property
     def name(self) -> str:
@@ -170,7 +180,21 @@ class Dataset:
         again = {key: value for key, value in back[0].items() if key != "excluded"}
         self._write_index(sorted([*self.index["cases"], again], key=lambda record: str(record["id"])), kept)
 
+    def set_labels(self, labels: Mapping[str, Mapping[str, Label]]) -> None:
+        """Give cases other labels, also those that were left out. Arrays and fingerprint stay what they are.
+
+        Args:
+            labels: case -> all of its labels; cases that are not in the dataset are passed over.
+        """
+
+        def relabelled(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+            return [{**record, "labels": dict(labels.get(record["id"], record["labels"]))} for record in records]
+
+        self._write_index(relabelled(self.index["cases"]), relabelled(self.index.get("excluded", [])))
+
     def _write_index(self, cases: list[dict[str, Any]], excluded: list[dict[str, Any]]) -> None:
+        if self.is_whole:
+            raise TypeError("The whole of a dataset is for looking only.")
         index = {**self.index, "cases": cases, "excluded": excluded, "fingerprint": fingerprint_of(cases)}
         write_json(self.folder / "index.json", index)
         for name in ("index", "case_ids", "_records"):

@@ -26,3 +26,12 @@ class Progress(Protocol):
 
 def silent(done: float, total: float, message: str = "") -> None:
     """A `Progress` for tests and scripts that do not watch."""
+
+
+def part(progress: Progress, first: float, last: float) -> Progress:
+    """A `Progress` for one part of a longer work, which is told in shares of 1."""
+
+    def report(done: float, total: float, message: str = "") -> None:
+        progress(first + (last - first) * done / max(total, 1e-9), 1.0, message)
+
+    return report

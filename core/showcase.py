@@ -9,7 +9,8 @@ from typing import Any
 from core.dataset import Dataset
 from core.demo import make_cohort
 from core.prepare import prepare
-from core.progress import Progress, silent
+from core.progress import Progress, part, silent
+from core.quality.check import check
 from core.recipes import make_recipe
 from core.runs import Run
 from core.workspace import Workspace, read_json, write_json
@@ -29,15 +30,9 @@ def make_showcase(
 
     What is there already is made again, to the same bytes.
     """
-
-    def part(first: float, last: float) -> Progress:
-        def report(done: float, total: float, message: str = "") -> None:
-            progress(first + (last - first) * done / max(total, 1e-9), 1.0, message)
-
-        return report
-
-    cohort = make_cohort(workspace, n_cases, seed, level, NAME, part(0.0, 0.8))
-    dataset = prepare(workspace, cohort, NAME, make_recipe(RECIPE), part(0.8, 0.99))
+    cohort = make_cohort(workspace, n_cases, seed, level, NAME, part(progress, 0.0, 0.7))
+    dataset = prepare(workspace, cohort, NAME, make_recipe(RECIPE), part(progress, 0.7, 0.85))
+    check(dataset, cohort, part(progress, 0.85, 0.99))
     result: dict[str, Any] = {"cohort": cohort.name, "dataset": dataset.name, "cases": len(dataset.case_ids)}
     if (n_cases, seed, level) == (N_CASES, SEED, LEVEL) and (SHIPPED / "config.json").exists():
         result["run"] = install_shipped_run(workspace, dataset).id

@@ -89,6 +89,21 @@ def test_a_linear_run_trains_is_judged_embedded_refused_and_synthesises(prepared
     assert call("embed", run["run"], workspace=prepared, code=2)["error"]["code"]
 
 
+def test_labels_are_given_by_a_table_and_quality_is_told(prepared: Path, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    ids = list(call("label", "c", "--out", str(table), workspace=prepared)["labels"])
+    assert table.read_text().splitlines()[0].startswith("case,site,") and len(ids) == 3
+    table.write_text("case,site\n" + "".join(f"{case},{site}\n" for case, site in zip(ids, "aab", strict=True)))
+    answer = call("label", "c", "--csv", str(table), workspace=prepared)
+    assert answer["changed"] == 3 and answer["labels"][ids[2]] == {"site": "B"}
+    quality = call("quality", "d", workspace=prepared)
+    assert quality["cases"] == 3 and quality["grouped_by"] == "site" and set(quality["acquired"]) == {"T1", "T2"}
+    table.write_text(f"case,site\n{ids[0]},Jane Doe\n")
+    refused = call("label", "c", "--csv", str(table), workspace=prepared, code=2)["error"]
+    assert refused["code"] == "LABEL-VALUE" and "Jane" not in refused["message"]
+    assert call("quality", "nothing", workspace=prepared, code=2)["error"]["code"] == "NOT-FOUND"
+
+
 def test_an_autoencoder_run_is_embedded_per_slice_and_modality(prepared: Path) -> None:
     run = call("train", "d", "--model", "ae", *FEW, "--seed", "1", workspace=prepared)
     assert run["history"]

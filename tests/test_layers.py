@@ -29,7 +29,8 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"preprocess"},
     {"batches", "augment", "checkpoints", "schedule", "early_stop", "compute"},
     {"windows"},
-    {"dataset_writer"},
+    {"quality", "labels"},
+    {"dataset_writer", "display"},
     {"dataset"},
     {"cohort"},
     {"readers", "register", "alignment", "models", "metrics", "render", "phantom", "statistics"},
@@ -49,6 +50,7 @@ LIGHT = [
     "core.jobs",
     "core.prepare",
     "core.demo",
+    "core.quality.report",
 ]
 
 

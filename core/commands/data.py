@@ -1,4 +1,4 @@
-"""Verbs about images: demo, ingest, look, prepare."""
+"""Verbs about images: demo, ingest, look, prepare, recipe, quality, exclude, label."""
 
 from __future__ import annotations
 
@@ -103,6 +103,24 @@ def prepare(
 
 
 @verbs.command()
+def quality(
+    dataset: Annotated[str, typer.Argument(help="Name of the dataset")],
+    again: Annotated[bool, typer.Option("--again", help="Check anew, also where a check is there")] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Tell what somebody should look at: missing modalities, odd cases, drift by site, cases that are too alike."""
+    from core.dataset import Dataset
+    from core.quality.report import read_report
+    from core.quality.summary import summary
+
+    place = workspace_of(workspace)
+    found = Dataset.open(place, dataset)
+    report = None if again else read_report(found)
+    return summary(found, report) if report else work(place, "quality", {"dataset": dataset})
+
+
+@verbs.command()
 def recipe(
     name: Annotated[str, typer.Argument(help="A recipe's name or file; empty lists the names")] = "",
     settings: SetOption = None,
@@ -148,3 +166,27 @@ def exclude(
     else:
         found.include(case)
     return {"dataset": dataset, "cases": len(found.case_ids), "excluded": found.excluded}
+
+
+@verbs.command()
+def label(
+    cohort: Annotated[str, typer.Argument(help="Name of the cohort")],
+    table: Annotated[Path | None, typer.Option("--csv", help="A table of labels to give; --out writes one")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write the table, to fill it in")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Give labels such as site or diagnosis to the cases of a cohort, or show them."""
+    from core.cohort import Cohort
+    from core.labels import give_labels, labels_from_csv, labels_of, labels_to_csv
+
+    place = workspace_of(workspace)
+    found = Cohort.open(place, cohort)
+    changed = 0
+    if table is not None:
+        if not table.is_file():
+            raise InvalidConfigError("The table of labels is not there. Check the spelling.", "LABEL-TABLE")
+        changed = give_labels(place, found, labels_from_csv(found, table.read_bytes()))
+    if out is not None:
+        out.write_text(labels_to_csv(found))
+    return {"cohort": cohort, "changed": changed, "labels": labels_of(found)}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
 from typing import Any
 
-from core.progress import Progress
+from core.progress import Cancelled, Progress, part
 from core.runs import Job, Run
 from core.uploads import LABELS
 from core.workspace import Workspace, write_json
+
+PREPARING = 0.8  # of the time; the rest goes into the check
 
 
 def ingest(job: Job, workspace: Workspace, progress: Progress) -> Any:
@@ -59,18 +62,32 @@ def _without_labels(job: Job, report: dict[str, Any]) -> dict[str, Any]:
 
 
 def prepare(job: Job, workspace: Workspace, progress: Progress) -> Any:
-    """params: cohort, dataset, recipe (all settings)."""
+    """params: cohort, dataset, recipe (all settings). The dataset is checked too; where that is stopped, it stays."""
     from core.cohort import Cohort
     from core.config import build
     from core.prepare import prepare as run_prepare
+    from core.quality.check import check
     from core.recipes import PrepareConfig
 
     params = job.params
     cohort = Cohort.open(workspace, params["cohort"])
-    dataset = run_prepare(workspace, cohort, params["dataset"], build(PrepareConfig, params["recipe"]), progress)
+    config = build(PrepareConfig, params["recipe"])
+    dataset = run_prepare(workspace, cohort, params["dataset"], config, part(progress, 0.0, PREPARING))
+    with contextlib.suppress(Cancelled):
+        check(dataset, cohort, part(progress, PREPARING, 1.0))
     result = {"dataset": dataset.name, "cases": len(dataset.case_ids), "left_out": dataset.index["recipe"]["left_out"]}
     job.write_result(result)
     return result
+
+
+def quality(job: Job, workspace: Workspace, progress: Progress) -> Any:
+    """params: dataset. What was found lies with the dataset."""
+    from core.dataset import Dataset
+    from core.quality.check import check, cohort_of
+    from core.quality.summary import summary
+
+    dataset = Dataset.open(workspace, job.params["dataset"])
+    return summary(dataset, check(dataset, cohort_of(workspace, dataset), progress))
 
 
 def preview(job: Job, workspace: Workspace, progress: Progress) -> Any:
@@ -162,6 +179,7 @@ KINDS: dict[str, Callable[[Job, Workspace, Progress], Any]] = {
     "scan": scan,
     "ingest": ingest,
     "prepare": prepare,
+    "quality": quality,
     "preview": preview,
     "train": train,
     "evaluate": evaluate,
