@@ -28,10 +28,10 @@ Images = dict[str, Tensor]
 
 class CycleGAN(Model):
     title = "CycleGAN (without pairs)"
-    summary = "Learns from two modalities of different patients, without pairs. Checks itself by going there and back."
+    summary = "Learns two modalities without pairs, checking itself by going there and back. Needs a long training."
     can_decode = False
     paired = False
-    train_defaults: ClassVar[Mapping[str, Any]] = {"momentum": 0.5}
+    train_defaults: ClassVar[Mapping[str, Any]] = {"momentum": 0.5, "lr": 5e-4, "max_minutes": 60.0}
 
     class Config(AdversarialSettings):
         source: str = Field("", description="One of the two modalities; empty: the first that is not the target")

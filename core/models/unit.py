@@ -49,9 +49,9 @@ class UNIT(Model):
     """
 
     title = "UNIT (shared code without pairs)"
-    summary = "Learns one shared code of modalities of different patients, without pairs: any one makes any other."
+    summary = "Learns one shared code without pairs, so that any one modality makes any other. Needs a long training."
     paired = False
-    train_defaults: ClassVar[Mapping[str, Any]] = {"momentum": 0.5}
+    train_defaults: ClassVar[Mapping[str, Any]] = {"momentum": 0.5, "lr": 5e-4, "max_minutes": 60.0}
 
     class Config(AdversarialSettings):
         width: int = Field(16, ge=4, le=256, description="Channels at half resolution; more is slower and finer")
