@@ -12,7 +12,7 @@ from core.runs import Run
 from core.synthesis import checked_weights
 from core.workspace import Workspace
 
-SIDES = ("encoders", "decoders", "private_encoders")
+SIDES = ("encoders", "decoders", "private_encoders", "other_scales")  # keyed by modality
 
 
 def start_from(run: Run, dataset: Dataset, model: Model) -> None:

@@ -13,6 +13,7 @@ from core.models.base import Batch
 from core.models.formulas import Gaussian
 from core.models.mmvae import Laplace, laplace_of
 from core.models.private_vae import joined
+from core.transfer import trainable_parts
 from tests.models.test_multimodal_vaes import (
     N_ROWS,
     at,
@@ -175,3 +176,12 @@ def test_private_codes_are_vectors_unless_a_map_is_asked_for(name: str, batch: B
     with_map: Any = build(name, spatial_latent=True, spatial_private=True)
     assert with_map.privates(batch)["CT"].mean.shape == (N_ROWS, 4, 4, 4)  # of 8 x 6 pixels, filled up to 8 x 8
     assert with_map.embed_private(batch, "CT").shape == (N_ROWS, 4)
+
+
+@pytest.mark.parametrize("name", PRIVATE)
+def test_a_modality_that_is_kept_fixed_keeps_all_that_is_its_own(name: str) -> None:
+    model: Any = build(name)
+    left = {id(parameter) for parameter in trainable_parts(model, ("CT",))["model"]}
+    learning = {place for place, parameter in model.named_parameters() if id(parameter) in left}
+    assert not any("CT" in place.split(".") for place in learning)
+    assert {place.split(".")[0] for place in learning} >= {"encoders", "decoders", "private_encoders"}
