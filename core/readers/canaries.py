@@ -22,6 +22,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.multival import MultiValue
 from pydicom.valuerep import VR
 
+from core.errors import UnreadableImageError
 from core.readers.dicom_raw import Encoding, converted, is_alone, read_header
 from core.readers.naming import GENERIC_WORDS, MODALITIES, words
 
@@ -121,6 +122,10 @@ def _of_dicom(path: Path, head: bytes, found: Canaries) -> None:
             for sign in _signs(dataset[tag]) if known is None else known:
                 found.take(sign)
         found.dropped["file meta"] += len(dataset.file_meta)
+    except RecursionError as error:  # what is nested that deep cannot be searched, so it is not let in
+        raise UnreadableImageError(
+            "The DICOM header is nested too deep to be searched for names.", "DICOM-NESTED"
+        ) from error
     except (ValueError, TypeError, KeyError, EOFError, struct.error, NotImplementedError):
         found.dropped["unreadable headers"] += 1
 

@@ -10,11 +10,12 @@ from pydicom.dataset import Dataset
 
 from core.deidentify import blanked, looks_like_text
 from core.errors import RefusedError, UnreadableImageError
+from core.readers.dicom_checks import check_pixels
 from core.readers.dicom_file import open_dicom
 from core.readers.dicom_groups import functional_group
 from core.readers.dicom_header import KINDS, PICTURES
 from core.readers.dicom_mosaic import Mosaics
-from core.readers.dicom_pixels import check_pixels, frame_values, grey_values, rescale
+from core.readers.dicom_pixels import frame_values, grey_values, rescale
 from core.readers.dicom_scan import matches, scan
 from core.readers.dicom_suv import suv_factor
 from core.readers.geometry import flips_to_ras, lps_to_ras, straighten, to_ras

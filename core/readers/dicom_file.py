@@ -10,13 +10,15 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.valuerep import VR
 
-from core.errors import UnreadableImageError
+from core.errors import RefusedError, UnreadableImageError
 from core.readers.dicom_header import WHITELIST
 from core.readers.dicom_raw import CHARSET, TRUNCATED, converted, is_alone, read_header
 from core.readers.dicom_walk import PIXEL_DATA
 from core.readers.item import HEADER_BYTES
 from core.unpack import MAX_FILES
 
+GZIP = b"\x1f\x8b"
+PIXELS = (PIXEL_DATA, 0x7FE00009, 0x7FE00010)  # single floats, double floats, whole numbers
 WANTED = frozenset({CHARSET, *(int(tag) for tag in WHITELIST)})
 Opened = tuple[Dataset, int, BinaryIO | None]  # whitelisted tags; where the pixel data begin, in the file or inflated
 _kept: dict[tuple[object, ...], Opened] = {}  # headers that were looked at and are still to be read
@@ -29,11 +31,13 @@ def open_dicom(path: Path, pixels: bool) -> Dataset:
 
     Raises:
         UnreadableImageError: Damaged, or cut off.
-        RefusedError: A deflated file swells beyond the limit.
+        RefusedError: A deflated file swells beyond the limit; or the file is gzipped.
     """
     with path.open("rb") as stream:
         facts = os.fstat(stream.fileno())
         key = (path, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+        if stream.read(2) == GZIP:
+            raise RefusedError("A gzipped DICOM file; unpack it, or put the files into a zip.", "DICOM-GZIP")
         dataset, ends, content = _kept.pop(key) if key in _kept else _whitelisted(stream)
         if pixels:
             _add_pixels(dataset, content or stream, ends)
@@ -57,7 +61,7 @@ def _add_pixels(dataset: Dataset, content: BinaryIO, place: int) -> None:
     is_implicit, is_little = (bool(is_so) for is_so in dataset.original_encoding)
     content.seek(place)
     try:
-        found = read_dataset(content, is_implicit, is_little, stop_when=lambda tag, vr, length: int(tag) != PIXEL_DATA)
+        found = read_dataset(content, is_implicit, is_little, stop_when=lambda tag, vr, length: int(tag) not in PIXELS)
     except (EOFError, OSError) as error:
         raise UnreadableImageError(TRUNCATED, "DICOM-TRUNCATED") from error
     dataset.update(found)

@@ -105,6 +105,11 @@ def numbers(dataset: Dataset, tag: str) -> tuple[float, ...]:
     return found if all(math.isfinite(v) for v in found) else ()
 
 
+def n_frames(dataset: Dataset) -> int:
+    """The number of frames, 1 where it is not said."""
+    return int(number(dataset, "NumberOfFrames") or 1)
+
+
 def text(dataset: Dataset, tag: str) -> str:
     """A tag as text, for comparison within this process only."""
     value = value_of(dataset, tag)

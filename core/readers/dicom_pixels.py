@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import struct
 import warnings
 from typing import Any
@@ -16,80 +15,24 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import get_expected_length, pixel_array
 
-from core.errors import RefusedError, UnreadableImageError
+from core.errors import UnreadableImageError
 from core.readers import codestream, jpeg, jpeg2000
 from core.readers.codestream import Shape
-from core.readers.dicom_header import number, text
+from core.readers.dicom_checks import FLOATS, GREY
+from core.readers.dicom_header import n_frames, number, text
 from core.readers.dicom_raw import TRUNCATED
-from core.readers.item import check_size
 from core.readers.picture import to_grey
 from core.types import Array
 
 AS_STORED = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian)
-LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless)
 LISTENING = "listening"  # decoders of ours, which tell of damage that pydicom's keep to themselves
 AIR_HU = -1024.0
+BYTE = 8
 EXACT = 2**23  # float32 holds sums of two smaller whole numbers without rounding
-GREY = frozenset({(1, "MONOCHROME1"), (1, "MONOCHROME2")})  # (samples a pixel, photometric interpretation)
-COLOUR = frozenset(
-    {(1, "PALETTE COLOR"), *((3, name) for name in ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"))}
-)
 
 for _module in (jpeg, jpeg2000):
     for _syntax in _module.SYNTAXES:
         get_decoder(_syntax).add_plugin(LISTENING, (_module.__name__, "decode_frame"))
-
-
-def check_syntax(dataset: Dataset) -> None:
-    """Refuse, by name, a compression that nothing here decodes.
-
-    Raises:
-        RefusedError: It is a video, a rare or a private one.
-    """
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if syntax is None:
-        return
-    try:
-        available = get_decoder(syntax).is_available
-    except NotImplementedError:
-        available = False
-    if not available:
-        name = syntax.name if syntax.name != str(syntax) else "a private compression"
-        raise RefusedError(
-            f"This file is compressed as {name}, which cannot be read; export uncompressed.", "DICOM-SYNTAX"
-        )
-
-
-def is_lossy(dataset: Dataset) -> bool:
-    """Whether the image went through a lossy compression, now or before."""
-    return dataset.file_meta.get("TransferSyntaxUID") in LOSSY or text(dataset, "LossyImageCompression") == "01"
-
-
-def check_pixels(dataset: Dataset, in_colour: bool = False) -> None:
-    """Arithmetic before any decoding.
-
-    Args:
-        in_colour: whether colour is let in (it becomes brightness).
-
-    Raises:
-        UnreadableImageError: Sizes missing or impossible.
-        RefusedError: In colour, or too large.
-    """
-    rows, columns, bits = (dataset.get(tag) for tag in ("Rows", "Columns", "BitsAllocated"))
-    if not all(isinstance(value, int) for value in (rows, columns, bits)):
-        raise UnreadableImageError("The file does not say how large its image is.", "DICOM-SIZE")
-    samples, photometric = int(dataset.get("SamplesPerPixel") or 1), text(dataset, "PhotometricInterpretation")
-    if (samples, photometric) not in GREY and not (in_colour and (samples, photometric) in COLOUR):
-        raise RefusedError("The image is in colour; measured values in shades of grey are needed.", "DICOM-COLOUR")
-    stored = int(dataset.get("BitsStored", bits))
-    if bits not in (8, 16, 32) or not 1 <= stored <= bits:
-        raise RefusedError("The size of a voxel in bits is one that cannot be read.", "DICOM-BITS")
-    check_size((rows, columns, n_frames(dataset)), samples * bits // 8, "DICOM-SIZE")
-
-
-def n_frames(dataset: Dataset) -> int:
-    """The number of frames, 1 where it is not said."""
-    return int(number(dataset, "NumberOfFrames") or 1)
 
 
 def frame_values(dataset: Dataset, frame: int) -> NDArray[Any]:
@@ -107,7 +50,8 @@ def frame_values(dataset: Dataset, frame: int) -> NDArray[Any]:
 def _plain_frame(dataset: Dataset, frame: int) -> NDArray[Any] | None:
     """One frame of uncompressed shades of grey as it lies in the pixel data; None where it takes more than that."""
     samples = int(dataset.get("SamplesPerPixel") or 1)
-    if dataset.file_meta.get("TransferSyntaxUID") not in AS_STORED or samples != 1:
+    is_plain = dataset.file_meta.get("TransferSyntaxUID") in AS_STORED and "PixelData" in dataset
+    if not is_plain or samples != 1 or dataset.BitsAllocated < BYTE:
         return None
     kind = "i" if dataset.get("PixelRepresentation") == 1 else "u"
     dtype = np.dtype(f"<{kind}{dataset.BitsAllocated // 8}")
@@ -130,16 +74,17 @@ def grey_values(dataset: Dataset, frame: int, warnings: list[str]) -> NDArray[An
 
 
 def _check_data(dataset: Dataset, frame: int) -> None:
-    if "PixelData" not in dataset:
+    data = dataset.get("PixelData") or dataset.get(FLOATS.get(dataset.BitsAllocated, ""))
+    if not data:
         raise UnreadableImageError(TRUNCATED, "DICOM-TRUNCATED")
     syntax = dataset.file_meta.get("TransferSyntaxUID", uid.ImplicitVRLittleEndian)
     if syntax.is_encapsulated:
         _check_compressed(dataset, frame, syntax)
         return
     needed = get_expected_length(dataset, unit="bytes")
-    if len(dataset.PixelData) < needed:
+    if len(data) < needed:
         raise UnreadableImageError(TRUNCATED, "DICOM-TRUNCATED")
-    if len(dataset.PixelData) > needed + 1:
+    if len(data) > needed + 1:
         raise UnreadableImageError("The image data are longer than the header says.", "DICOM-LENGTH")
 
 
@@ -206,11 +151,14 @@ def rescale(dataset: Dataset, frame_dataset: Dataset, values: NDArray[Any], kind
 
 def _put_in_units(values: NDArray[Any], facts: Dataset, out: Array) -> None:
     slope, intercept = number(facts, "RescaleSlope"), number(facts, "RescaleIntercept")
-    is_plain = not facts.get("ModalityLUTSequence") and slope == 1 and intercept is not None and intercept % 1 == 0
-    if is_plain and intercept is not None and values.dtype.itemsize <= 2 and abs(intercept) < EXACT:
+    if facts.get("ModalityLUTSequence"):
+        out[...] = apply_modality_lut(values.astype(np.int64), facts)
+    elif slope is None or intercept is None:
+        out[...] = values
+    elif slope == 1 and intercept % 1 == 0 and values.dtype.itemsize <= 2 and abs(intercept) < EXACT:
         np.add(values, np.float32(intercept), out=out)
     else:
-        out[...] = apply_modality_lut(values.astype(np.int64), facts)
+        out[...] = values.astype(np.float64) * slope + intercept
 
 
 def _padding(dataset: Dataset, values: NDArray[Any]) -> NDArray[np.bool_] | None:
@@ -228,11 +176,3 @@ def _turned(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
     stored = int(dataset.get("BitsStored") or dataset.BitsAllocated)
     lowest = -(1 << (stored - 1)) if dataset.get("PixelRepresentation") == 1 else 0
     return (2 * lowest + (1 << stored) - 1) - values.astype(np.int64)
-
-
-def is_rescaled(dataset: Dataset) -> bool:
-    """Whether the dataset says how to turn its numbers into the modality's unit."""
-    if dataset.get("ModalityLUTSequence"):
-        return True
-    slope, intercept = number(dataset, "RescaleSlope"), number(dataset, "RescaleIntercept")
-    return slope is not None and intercept is not None and slope != 0 and math.isfinite(slope * intercept)

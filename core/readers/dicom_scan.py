@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pydicom.uid import UID
 from core.deidentify import Pseudonym
 from core.errors import RefusedError, UnreadableImageError, UserError
 from core.readers import dicom_mosaic as mosaic
+from core.readers.dicom_checks import check_pixels, check_rescale, check_syntax, is_lossy, is_rescaled
 from core.readers.dicom_file import open_dicom
 from core.readers.dicom_groups import functional_group
 from core.readers.dicom_header import (
@@ -18,32 +20,49 @@ from core.readers.dicom_header import (
     PICTURES,
     image_type,
     modality_name,
+    n_frames,
     number,
     numbers,
     privacy_fate,
     region_spacing_mm,
     text,
 )
-from core.readers.dicom_pixels import check_pixels, check_syntax, is_lossy, is_rescaled, n_frames
 from core.readers.dicom_suv import suv_factor
 from core.readers.dicom_traits import component_of, times, traits
 from core.readers.item import MAX_FRAMES, Item
 
+MAX_NAME = 80
 LOCALISERS = ("LOCALIZER", "SCOUT", "TOPOGRAM")
+DAMAGED = "The DICOM header is damaged: a value in it is none that can be. Export the file again."
+DAMAGE = (  # what pydicom raises on values that are none
+    ValueError, TypeError, LookupError, AttributeError, NotImplementedError, OverflowError, RecursionError,
+    struct.error,
+)  # fmt: skip
 WITHOUT_UNIT = {"CT": "NO-RESCALE", "PET": "SUV-NOT-POSSIBLE"}
 UNCHECKED = "Text with a person's name may be burned into this picture; somebody has to look at it first."
 
 
 def matches(head: bytes) -> bool:
-    """ "DICM" after the preamble, or, without one, an element of group 2 or 8 at the very start."""
+    """ "DICM" after the preamble; without one, an element of group 2 or 8 at the very start, in either byte order."""
     if head[128:132] == b"DICM":
         return True
-    group = head[:2]
-    return len(head) > 64 and group in (b"\x08\x00", b"\x02\x00") and head[3:4] == b"\x00"
+    is_little = head[:2] in (b"\x08\x00", b"\x02\x00") and head[3:4] == b"\x00"
+    return len(head) > 64 and (is_little or (head[:3] == b"\x00\x08\x00" and head[4:6].isalpha()))
 
 
 def scan(path: Path, pseudonym: Pseudonym) -> list[Item]:
-    """One item for each slice or frame; the header alone is read."""
+    """One item for each slice or frame; the header alone is read.
+
+    Raises:
+        UserError: The file says of no image whose it is, or is damaged.
+    """
+    try:
+        return _scanned(path, pseudonym)
+    except DAMAGE as error:
+        raise UnreadableImageError(DAMAGED, "DICOM-DAMAGED") from error
+
+
+def _scanned(path: Path, pseudonym: Pseudonym) -> list[Item]:
     dataset = open_dicom(path, pixels=False)
     kind = KINDS.get(str(dataset.get("SOPClassUID", "")))
     if kind is None:
@@ -59,15 +78,24 @@ def scan(path: Path, pseudonym: Pseudonym) -> list[Item]:
             item = replace(item, fate="quarantined", code="BURNED-IN-UNCHECKED", message=UNCHECKED)
         check_syntax(dataset)
         check_pixels(dataset, in_colour=kind in PICTURES)
+        _check_series(dataset, kind)
         item = replace(item, warnings=(*warnings, *_doubts(dataset, kind)))
         return _frames(dataset, path, item, pseudonym)
     except UserError as error:
         return [replace(item, fate="rejected", code=error.code, message=str(error))]
 
 
+def _check_series(dataset: Dataset, kind: str) -> None:
+    """A slice of a patient must say of which series it is."""
+    if kind not in PICTURES and not text(dataset, "SeriesInstanceUID"):
+        raise UnreadableImageError("The slice does not say of which series it is; export it again.", "DICOM-NO-SERIES")
+
+
 def _without_picture(dataset: Dataset) -> Item:
     if "SOPClassUID" in dataset and "Rows" in dataset:
-        raise RefusedError("This kind of DICOM image is not supported; CT, MR, PET and ultrasound are.", "DICOM-KIND")
+        name = UID(str(dataset.SOPClassUID)).name.removesuffix(" Storage")
+        what = name if name[:1].isalpha() and len(name) <= MAX_NAME else "An unknown kind of DICOM image"
+        raise RefusedError(f"{what} is not supported; CT, MR, PET, NM, ultrasound and angiography are.", "DICOM-KIND")
     sop_class = str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID", ""))
     if sop_class in KINDS or UID(sop_class).type != "SOP Class":
         raise UnreadableImageError("The file looks like DICOM, but is damaged or something else.", "DICOM-DAMAGED")
@@ -79,11 +107,11 @@ def _identified(dataset: Dataset, kind: str, pseudonym: Pseudonym) -> Item:
     """Keyed hashes in place of identities, and what the header says of the slice as a whole."""
     patient_id = text(dataset, "PatientID")
     person = f"patient/{text(dataset, 'IssuerOfPatientID')}/{patient_id}"
-    if not patient_id:
-        person = f"study/{text(dataset, 'StudyInstanceUID')}"
-    patient = pseudonym(person)
     instance = text(dataset, "SOPInstanceUID")
     series = text(dataset, "SeriesInstanceUID") or instance
+    if not patient_id:
+        person = f"study/{text(dataset, 'StudyInstanceUID') or series}"
+    patient = pseudonym(person)
     return Item(
         "dicom",
         (int(dataset.get("Columns") or 0), int(dataset.get("Rows") or 0)),
@@ -134,6 +162,7 @@ def _frames(dataset: Dataset, path: Path, item: Item, pseudonym: Pseudonym) -> l
     items = []
     for n in range(total):
         facts = functional_group(dataset, n)
+        check_rescale(facts)
         unit = _unit(facts, dataset, kind)
         lost = (WITHOUT_UNIT[kind],) if kind in WITHOUT_UNIT and unit == "a.u." else ()
         frame = replace(item, unit=unit, part=n, warnings=(*item.warnings, *lost))
@@ -182,6 +211,8 @@ def _spacing_mm(facts: Dataset) -> tuple[tuple[float, float], tuple[str, ...]]:
     spacing = numbers(facts, "PixelSpacing")
     if len(spacing) == 2 and min(spacing) > 0:
         return (spacing[0], spacing[1]), ()
+    if facts.get("PixelSpacing") not in (None, ""):
+        raise UnreadableImageError("The distance between voxels in the header is 0 or no number.", "DICOM-SPACING")
     region = region_spacing_mm(facts)
     if region:
         return region, ()

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from pydicom.dataset import Dataset
 
+from core.readers.dicom_checks import is_rescaled
 from core.readers.dicom_header import number, text
-from core.readers.dicom_pixels import is_rescaled
 from core.readers.dicom_private import GE_SCAN_START, PHILIPS_ACTIVITY, PHILIPS_SUV, private_number, private_text
 
 WEIGHT_KG = (1.0, 500.0)

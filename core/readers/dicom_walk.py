@@ -18,7 +18,7 @@ from pydicom.dataelem import RawDataElement, empty_value_for_VR
 from pydicom.tag import BaseTag
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
-PIXEL_DATA = 0x7FE00010
+PIXEL_DATA = 0x7FE00008  # where they begin: as floats, or, eight tags on, as whole numbers
 MAX_ELEMENTS = 20_000
 MAX_DEPTH = 8
 META, DATA = 0x00020000, 0x00080000

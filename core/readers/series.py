@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import UnreadableImageError
+from core.errors import UnreadableImageError, UserError
 from core.readers.geometry import lps_to_ras, orientation
 from core.readers.item import Item, check_size
 from core.readers.naming import safe_modality
@@ -145,7 +145,7 @@ def _volume(slices: list[Found]) -> Series:
         parts = tuple(slices[n] for n in order)
         item = _whole([part for _, part in parts], warnings)
         check_size(item.shape, 4, "DICOM-SIZE")
-    except UnreadableImageError as error:
+    except UserError as error:
         item = replace(
             items[0], shape=(*items[0].shape, len(items)), fate="rejected", code=error.code, message=str(error)
         )

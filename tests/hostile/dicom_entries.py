@@ -70,7 +70,7 @@ SERIES: dict[str, tuple[dict[int, dict[str, Any]], dict[str, Any], set[str], boo
     "no-axes": ({}, {"ImageOrientationPatient": None}, {"DICOM-NO-POSITION"}, False),
     "no-spacing": ({}, {"PixelSpacing": None}, {"NO-SPACING"}, False),
     "no-rescale": ({}, {"RescaleSlope": None, "RescaleIntercept": None}, {"NO-RESCALE"}, True),
-    "slope-zero": ({}, {"RescaleSlope": 0}, {"NO-RESCALE", "CONSTANT"}, False),
+    "slope-zero": ({}, {"RescaleSlope": 0}, {"DICOM-RESCALE"}, False),
     "beyond-hu": ({}, {"RescaleSlope": 9000}, {"CT-RANGE"}, False),
     "burned-in": ({}, {"BurnedInAnnotation": "YES"}, {"BURNED-IN-UNCHECKED"}, False),
     "derived": ({}, {"ImageType": ["DERIVED", "SECONDARY"]}, {"BURNED-IN-UNCHECKED"}, False),

@@ -10,11 +10,12 @@ import pytest
 from core.cohort import Cohort
 from core.ingest import ingest
 from core.workspace import Workspace
-from tests.hostile import dicom_entries, nifti_files, other_files
+from tests.hostile import dicom_entries, dicom_values, nifti_files, other_files
 from tests.hostile.entry import MARK_MM, Entry
 from tests.readers.dicom_files import CANARY
 
-CORPUS: dict[str, Entry] = dict([*nifti_files.entries(), *other_files.entries(), *dicom_entries.entries()])
+KINDS = (nifti_files, other_files, dicom_entries, dicom_values)
+CORPUS: dict[str, Entry] = dict([entry for kind in KINDS for entry in kind.entries()])
 LET_IN = ("accepted", "warned")
 
 
