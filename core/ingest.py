@@ -69,7 +69,8 @@ def ingest(
     check_layout(layout)
     case_id = _case_ids(workspace, cohort)
     with collected(workspace, paths) as sources, Decoder(workspace) as decoder:
-        rows = _corrected(propose(sources, decoder, layout, case_id, progress), corrections or {}, case_id)
+        rows = propose(sources, decoder, layout, case_id, progress)
+        rows = _corrected(rows, corrections or {}, _known(workspace, rows), case_id)
         importer = _Importer(workspace, cohort, decoder, sources)
         for n, row in enumerate(rows):
             progress(len(rows) + n, 2 * len(rows), f"Importing {n + 1} of {len(rows)}")
@@ -88,9 +89,21 @@ def _case_ids(workspace: Workspace, cohort: str) -> CaseId:
     return lambda name: f"case-{workspace.pseudonym(f'{cohort}/{name}')}"
 
 
-def _corrected(rows: list[Row], corrections: Mapping[str, Choice], case_id: CaseId) -> list[Row]:
+def case_token(workspace: Workspace, case: str) -> str:
+    """Stands for a case's name in what is written down: a folder's name can be a person's."""
+    return workspace.pseudonym(f"name/{case}")
+
+
+def _known(workspace: Workspace, rows: Sequence[Row]) -> dict[str, str]:
+    """The cases that were found, by their names and by what stands for these -> their ids."""
+    cases = {row.proposal.case: row.case_id for row in rows if row.proposal.case}
+    return cases | {case_token(workspace, case): case_id for case, case_id in cases.items()}
+
+
+def _corrected(
+    rows: list[Row], corrections: Mapping[str, Choice], known: Mapping[str, str], case_id: CaseId
+) -> list[Row]:
     """The rows as a person wants them; what is held back and was not reviewed stays unread."""
-    known = {row.proposal.case: row.case_id for row in rows if row.proposal.case}
     result = []
     for row in rows:
         choice = corrections.get(row.proposal.key, Choice(row.proposal.case, row.proposal.modality))

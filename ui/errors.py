@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import streamlit as st
 
+from core.discreet import told
 from core.errors import UserError
 
 _log = logging.getLogger("crossmodal.ui")
@@ -25,6 +26,6 @@ def guard() -> Iterator[None]:
         yield
     except UserError as error:
         show_error(error)
-    except Exception:  # noqa: BLE001 - the one place where a bug becomes a plain line
-        _log.exception("A page failed")
+    except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a plain line
+        _log.error("A page failed\n%s", told(error))
         st.error("Something went wrong on our side. The details are in the server's log.", icon=":material/error:")

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from core.cohort import list_cohorts
-from core.ingest import Proposal
+from core.ingest import Proposal, case_token
 from core.intake import HELD_BACK
 from core.preprocess.faces import FACE_VISIBLE
 from core.readers.choice import Choice
@@ -185,7 +185,9 @@ def _proposed_name() -> str:
 
 
 def _start(draft: Draft, cohort: str, corrections: Mapping[str, Choice]) -> None:
-    chosen = {key: choice.to_json() for key, choice in corrections.items()}
+    work = workspace()  # a job's folder may outlive the import, so no name goes into it
+    hidden = {key: replace(c, case=case_token(work, c.case) if c.case else "") for key, c in corrections.items()}
+    chosen = {key: choice.to_json() for key, choice in hidden.items()}
     params: dict[str, object] = {"cohort": cohort, "layout": draft.layout, "corrections": chosen}
     shutil.rmtree(looks(workspace(), draft.look), ignore_errors=True)
     start_job("ingest", params | ({"upload": draft.upload} if draft.upload else {"folder": draft.folder}))

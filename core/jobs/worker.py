@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from core.discreet import DiscreetFormatter
 from core.disk import CODE as DISK_FULL
 from core.disk import disk_full, is_disk_full, reserve
 from core.errors import UserError
@@ -198,7 +199,9 @@ def _held_soon(path: Path) -> IO[bytes] | None:
 
 def main(folder: Path, attempt: int) -> int:
     """Exit code 0: finished, stopped as asked or not wanted any more; 2: the user can mend it; 1: a bug."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(DiscreetFormatter("%(asctime)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     job, workspace = Job(folder), Workspace(folder.parent.parent)
     lock = _held_soon(folder / LOCK)
     ticket = Ticket(Queue(workspace.base), folder.relative_to(workspace.base).as_posix(), attempt)
