@@ -236,6 +236,12 @@ def test_two_patients_with_one_series_uid_are_never_stacked(workspace, tmp_path)
     assert all(case["volumes"]["CT"]["shape"] == [4, 5, 3] for case in report["cases"])
 
 
+def test_slices_without_patient_and_study_are_never_taken_for_one_person(workspace, tmp_path):
+    for name in ("a", "b"):
+        series(tmp_path / "s" / name, PatientID="", StudyInstanceUID=None, modality="MR" if name == "a" else "CT")
+    assert len(ingest(workspace, [tmp_path / "s"], "c")["cases"]) == 2
+
+
 def test_the_same_file_twice_is_used_once(workspace, tmp_path):
     paths = series(tmp_path / "s")
     (tmp_path / "s" / "copy.dcm").write_bytes(paths[2].read_bytes())
