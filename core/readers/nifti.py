@@ -244,7 +244,7 @@ def read(parts: Sequence[Part], modality: str) -> Volume:
         _check_length(parts[-1][0], header, isinstance(stream, gzip.GzipFile))
         stream.seek(header.offset + frame * header.frame_bytes)
         raw = _read_exactly(stream, header.frame_bytes)
-        _read_exactly(stream, (header.frames - frame - 1) * header.frame_bytes, keep=False)
+        _pass_over(stream, (header.frames - frame - 1) * header.frame_bytes)
         if stream.read(1):  # also takes a gzip to its trailer, where its checksum is
             raise UnreadableImageError(
                 "The file is longer than its header says; one of the two is wrong.", "NII-LENGTH"
@@ -255,16 +255,23 @@ def read(parts: Sequence[Part], modality: str) -> Volume:
     return finish(data, affine, modality, warnings=warnings)
 
 
-def _read_exactly(stream: BinaryIO, needed: int, keep: bool = True) -> bytearray:
-    content, left = bytearray(), needed
-    while left > 0:
-        piece = stream.read(min(CHUNK, left))
+def _read_exactly(stream: BinaryIO, needed: int) -> NDArray[np.uint8]:
+    content = np.empty(needed, np.uint8)  # takes memory only as it is filled
+    left = content.data
+    while left:
+        n = cast(Any, stream).readinto(left[:CHUNK])
+        if not n:
+            raise UnreadableImageError(TRUNCATED, "NII-TRUNCATED")
+        left = left[n:]
+    return content
+
+
+def _pass_over(stream: BinaryIO, needed: int) -> None:
+    while needed > 0:
+        piece = stream.read(min(CHUNK, needed))
         if not piece:
             raise UnreadableImageError(TRUNCATED, "NII-TRUNCATED")
-        left -= len(piece)
-        if keep:
-            content += piece
-    return content
+        needed -= len(piece)
 
 
 def _scaled(stored: NDArray[Any], header: Header) -> Array:
