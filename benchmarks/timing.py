@@ -35,11 +35,21 @@ class Duel:
         }
 
 
-def duel(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> Duel:
-    """Both in turn, after one warm-up each; who begins a round changes."""
-    ours(), theirs()
+def duel(
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    rounds: int,
+    before: Callable[[], object] = lambda: None,
+) -> Duel:
+    """Both in turn, after one warm-up each; who begins a round changes.
+
+    Args:
+        before: what is done before each round, and not timed.
+    """
+    before(), ours(), theirs()
     times: list[tuple[float, float]] = []
     for n in range(rounds):
+        before()
         if n % 2:
             second = seconds(theirs)
             times.append((seconds(ours), second))
