@@ -99,7 +99,7 @@ def measure_factors() -> Figures:
         for name in names:
             began = time.process_time()
             loaded = _trained(workspace, dataset, name, int(os.environ.get("FACTORS_EPOCHS", "1" if quick else "4")))
-            figures |= {f"{name}.{key}": value for key, value in _readings(loaded)}
+            figures |= {f"{name}.{key}": value for key, value in _readings(loaded) if value is not None}
             sys.stderr.write(f"{name}: {time.process_time() - began:.0f} s of CPU\n")
     return figures
 
@@ -115,7 +115,7 @@ def _trained(workspace: Workspace, dataset: Dataset, name: str, epochs: int) -> 
     return load_run(workspace, run, "cpu")
 
 
-def _readings(loaded: LoadedRun) -> Iterator[tuple[str, float]]:
+def _readings(loaded: LoadedRun) -> Iterator[tuple[str, float | None]]:
     model = loaded.model
     codes = _case_codes(loaded, lambda batch: model.encode(batch.only(MODALITIES)).mean)
     for name, factor in FACTORS.items():
@@ -147,15 +147,18 @@ def _in_parts(z: Tensor) -> Tensor:
     return F.interpolate(z, (N_PARTS,) * (z.ndim - 2), mode="area").flatten(1) if z.ndim > 2 else z
 
 
-def _readable(loaded: LoadedRun, codes: Array, factor: Factor) -> float:
+def _readable(loaded: LoadedRun, codes: Array, factor: Factor) -> float | None:
     labels = [loaded.dataset.record(case_id)["labels"] for case_id in loaded.split.test]
     kept = [n for n, label in enumerate(labels) if label["lesion_present"] or not factor.only_ill]
     truth = np.array([float(labels[n][factor.label]) for n in kept])
     return read(codes[kept], truth > 0 if factor.is_yes_no else truth)
 
 
-def read(codes: Array, truth: Array) -> float:
-    """How well a straight line reads the truth from the codes of cases that it was not fitted to; see above."""
+def read(codes: Array, truth: Array) -> float | None:
+    """How well a straight line reads the truth from the codes of cases that it was not fitted to; see above.
+
+    None where there are too few cases: under four, or under two of one kind.
+    """
     from sklearn.linear_model import RidgeCV
     from sklearn.metrics import r2_score, roc_auc_score
     from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
@@ -163,7 +166,10 @@ def read(codes: Array, truth: Array) -> float:
     from sklearn.preprocessing import StandardScaler
 
     is_yes_no = truth.dtype == bool
-    folds = (StratifiedKFold if is_yes_no else KFold)(N_FOLDS, shuffle=True, random_state=0)
+    n_folds = min(N_FOLDS, *((truth.sum(), (~truth).sum()) if is_yes_no else (len(truth) // 2,)))
+    if n_folds < 2:
+        return None
+    folds = (StratifiedKFold if is_yes_no else KFold)(int(n_folds), shuffle=True, random_state=0)
     line = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 5, 13)))
     y = truth.astype(float)
     said = cross_val_predict(line, codes, y, cv=folds.split(codes, truth))

@@ -33,6 +33,15 @@ def test_yes_or_no_is_read_by_rank() -> None:
     assert read(codes, truth) == pytest.approx(0.921, abs=0.03)
 
 
+def test_few_cases_are_read_in_fewer_folds_and_too_few_not_at_all() -> None:
+    codes = np.random.default_rng(3).normal(0, 1, (8, 4))
+    assert read(codes, np.arange(8) < 3) is not None
+    assert read(codes, np.arange(8) < 1) is None
+    assert read(codes, np.arange(8) < 0) is None
+    assert read(codes[:5], np.arange(5.0)) is not None
+    assert read(codes[:3], np.arange(3.0)) is None
+
+
 def test_a_map_is_averaged_over_its_quarters_and_a_vector_kept() -> None:
     z = torch.arange(16.0).view(1, 1, 4, 4)
     assert _in_parts(z).tolist() == [[2.5, 4.5, 10.5, 12.5]]
