@@ -40,7 +40,7 @@ PICTURES = ("US", "SC", "XA", "NM")  # kinds that may be in colour, or a film wi
 TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID",
     "IssuerOfPatientID", "Modality", "ImageType", "BurnedInAnnotation", "SeriesDescription", "ProtocolName",
-    "ContrastBolusAgent", "EchoTime", "EchoNumbers", "DiffusionBValue",
+    "PatientName", "PatientBirthDate", "ContrastBolusAgent", "EchoTime", "EchoNumbers", "DiffusionBValue",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices",
     "NumberOfFrames",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "SamplesPerPixel",

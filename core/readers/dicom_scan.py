@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -117,10 +118,16 @@ def _identified(dataset: Dataset, kind: str, pseudonym: Pseudonym) -> Item:
         (int(dataset.get("Columns") or 0), int(dataset.get("Rows") or 0)),
         modality=modality_name(dataset, kind),
         patient=patient,
+        person=pseudonym(f"person/{_name(dataset)}/{text(dataset, 'PatientBirthDate')}"),
         series=pseudonym(f"series/{patient}/{series}"),
         frame=pseudonym(f"frame/{text(dataset, 'FrameOfReferenceUID')}"),
         instance=pseudonym(f"instance/{instance}"),
     )
+
+
+def _name(dataset: Dataset) -> str:
+    """The patient's name without what may be written in two ways."""
+    return re.sub(r"[^\w]+", "", text(dataset, "PatientName")).casefold()
 
 
 def _doubts(dataset: Dataset, kind: str) -> list[str]:

@@ -29,7 +29,8 @@ class Item:
         shape: voxels along the file's own axes.
         unit, modality: "" where only names can tell.
         fate: "accepted", or why it goes no further: "quarantined", "rejected", "ignored"; then with code and message.
-        patient, series, frame, instance: keyed hashes; equal where the originals are equal.
+        patient, person, series, frame, instance: keyed hashes; equal where the originals are equal. A person is a
+            name and a day of birth, which must not differ within a series.
         stack: "images" or "frames" where a person wants each picture or frame as a case of its own.
         traits, times: what tells the volumes of one series apart, and orders them; see `dicom_traits`.
         moment: which of the series' volumes the slice belongs to, where there are several; else -1.
@@ -53,6 +54,7 @@ class Item:
     code: str = ""
     message: str = ""
     patient: str = ""
+    person: str = ""
     series: str = ""
     frame: str = ""
     instance: str = ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from core.deidentify import clean_label, clean_path_label
 from core.errors import RefusedError, UserError
 from core.progress import Progress
+from core.readers.copies import told_apart
 from core.readers.decoder import Decoder
 from core.readers.files import Source, document
 from core.readers.item import MAX_FRAMES, Item
@@ -172,7 +173,7 @@ def failed(n: int, source: Source, error: UserError) -> Row:
 def _series_rows(found: list[Found], sources: Sequence[Source]) -> list[Row]:
     rows = []
     taken: Counter[tuple[str, str]] = Counter()
-    for series in arrange(found):
+    for series in arrange(told_apart(found, [source.path for source in sources])):
         item = _told_by_folder(series.item, sources[series.members[0][0]])
         if item.fate in IMAGES:
             taken[item.patient, item.modality] += 1

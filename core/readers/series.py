@@ -18,6 +18,7 @@ from core.readers.splitting import by_kind, divide, kind_words
 Found = tuple[int, Item]  # index of the file, what is in it
 
 SPACING_TOLERANCE_MM, SPACING_TOLERANCE = 0.01, 0.01  # the larger of the two: absolute, share of the spacing
+TWO_PEOPLE = "The slices of this series name different patients; export each patient apart."
 PICTURES = ("US", "SC", "XA", "NM")  # each file is a picture or a film of its own where it has no place
 DRIFT_VOXELS = 0.1  # how far slices may wander within their plane, over the whole stack
 
@@ -42,11 +43,21 @@ def arrange(found: Sequence[Found]) -> list[Series]:
     groups: dict[tuple[str, str, str], list[Found]] = defaultdict(list)
     for one in found:
         groups[one[1].series, one[1].fate, one[1].code].append(one)
+    broken = {series for series, fate, _ in groups if fate == "rejected"}
     result: list[Series] = []
-    for group in groups.values():
-        is_image = group[0][1].fate in ("accepted", "quarantined")
-        result += _volumes(group) if is_image else [Series(tuple(group), (), group[0][1])]
+    for (name, fate, _), group in groups.items():
+        if fate not in ("accepted", "quarantined"):
+            result.append(Series(tuple(group), (), group[0][1]))
+        elif len({item.person for _, item in group}) > 1:
+            refused = replace(group[0][1], fate="rejected", code="DICOM-PATIENTS", message=TWO_PEOPLE)
+            result.append(Series(tuple(group), (), refused))
+        else:
+            result += [_warned(volume, "INCOMPLETE") if name in broken else volume for volume in _volumes(group)]
     return result
+
+
+def _warned(series: Series, code: str) -> Series:
+    return replace(series, item=replace(series.item, warnings=(*series.item.warnings, code)))
 
 
 def _volumes(group: list[Found]) -> list[Series]:
@@ -106,7 +117,7 @@ def _doubted(series: Series) -> Series:
     told = {item.traits[1:3] for _, item in series.parts} | {item.modality for _, item in series.parts}
     if len(told) <= 2:
         return series
-    return replace(series, item=replace(series.item, warnings=(*series.item.warnings, "MIXED-KINDS")))
+    return _warned(series, "MIXED-KINDS")
 
 
 def _in_time(frames: list[list[Found]]) -> Series:

@@ -34,6 +34,7 @@ WARNINGS: dict[str, str] = {  # what stays with a case, and what it means
     "FRAME-CHOSEN": "The file holds several frames; one of them was chosen.",
     "TIME-POINTS": "The series holds several volumes of the same place (in time or direction); the first was taken.",
     "SPLIT-SERIES": "The series holds several kinds of image or orientations; each became an image of its own.",
+    "INCOMPLETE": "A file of this series could not be read, so the image may lack slices at its end.",
     "MIXED-KINDS": "The slices of this image differ in echo time or weighting.",
     "MOSAIC-DIRECTION": "The mosaic does not say to which side its slices follow; the usual side was taken. "
     "Check that the image is not mirrored.",

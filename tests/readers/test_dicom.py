@@ -242,6 +242,47 @@ def test_slices_without_patient_and_study_are_never_taken_for_one_person(workspa
     assert len(ingest(workspace, [tmp_path / "s"], "c")["cases"]) == 2
 
 
+@pytest.mark.parametrize("tags", [{"PatientName": "CANARYxOTHER^ANNE"}, {"PatientBirthDate": "19700101"}])
+def test_one_series_and_patient_id_with_two_people_is_refused(tags, workspace, tmp_path):
+    name = uid.generate_uid()
+    series(tmp_path / "s" / "a", series_uid=name, order=(0, 1, 2))
+    series(tmp_path / "s" / "b", series_uid=name, order=(3, 4, 5), **tags)
+    assert codes(workspace, tmp_path / "s") == {("rejected", "DICOM-PATIENTS")}
+
+
+def test_a_name_written_in_another_way_is_the_same_person(workspace, tmp_path):
+    name = uid.generate_uid()
+    series(tmp_path / "s" / "a", series_uid=name, order=(0, 1, 2))
+    series(tmp_path / "s" / "b", series_uid=name, order=(3, 4, 5), PatientName=f"{CANARY.lower()}^john^^")
+    assert imported(workspace, tmp_path / "s")["CT"].data.shape == (4, 5, 6)
+
+
+def test_a_slice_that_could_not_be_read_is_remembered_by_its_volume(workspace, tmp_path):
+    name = uid.generate_uid()
+    series(tmp_path / "s" / "a", series_uid=name, order=(0, 1, 2, 3, 4))
+    series(tmp_path / "s" / "b", series_uid=name, order=(5,), BitsStored=12, HighBit=15)
+    volume = imported(workspace, tmp_path / "s")["CT"]
+    assert volume.data.shape == (4, 5, 5) and "INCOMPLETE" in volume.warnings
+
+
+def test_a_slice_that_claims_to_be_another_is_no_copy(workspace, tmp_path):
+    paths = series(tmp_path / "s")
+    ds = pydicom.dcmread(paths[2])
+    changed = bytearray(ds.PixelData)
+    changed[3] ^= 1
+    ds.PixelData = bytes(changed)
+    write(ds, tmp_path / "s" / "changed.dcm")
+    assert codes(workspace, tmp_path / "s") == {("rejected", "DICOM-DUPLICATES")}
+
+
+def test_a_copy_with_another_header_is_a_copy(workspace, tmp_path):
+    paths = series(tmp_path / "s")
+    ds = pydicom.dcmread(paths[2])
+    ds.StationName = "another way through the hospital"
+    write(ds, tmp_path / "s" / "again.dcm")
+    assert imported(workspace, tmp_path / "s")["CT"].data.shape == (4, 5, 6)
+
+
 def test_the_same_file_twice_is_used_once(workspace, tmp_path):
     paths = series(tmp_path / "s")
     (tmp_path / "s" / "copy.dcm").write_bytes(paths[2].read_bytes())
