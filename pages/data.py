@@ -11,6 +11,7 @@ from ui.empty import empty_state
 from ui.errors import guard
 from ui.frame import page_header
 from ui.import_view import import_view
+from ui.labels_view import labels_button
 from ui.outcome import failure_notice, just_finished
 from ui.pickers import case_picker, cohort_picker
 from ui.state import State, workspace
@@ -38,6 +39,7 @@ def look(is_new: bool) -> None:
         else:
             cohort_summary(cohort, records)
             case_matrix(records)
+            labels_button(cohort, "data-labels")
         confirm_button(
             "Delete cohort",
             f"Cohort {cohort.name} and all its images are removed. Datasets made from it stay.",

@@ -3,21 +3,28 @@
 import streamlit as st
 
 from core.cohort import Cohort, list_cohorts
-from core.dataset import list_datasets
+from core.dataset import Dataset, list_datasets
 from core.errors import InvalidConfigError
+from core.quality.flags import flags_of
+from core.quality.report import read_report
 from core.recipes import PrepareConfig
 from core.runs import ENDED, list_runs
 from core.workspace import safe_name
-from ui.dataset_view import dataset_matrix, dataset_slices, dataset_summary, delete_dataset_button, exclusions, left_out
+from ui.case_slices import case_slices
+from ui.dataset_view import dataset_summary, delete_dataset_button, left_out
 from ui.empty import empty_state
 from ui.errors import guard
 from ui.frame import page_header
+from ui.gallery import gallery
 from ui.jobs_banner import start_job
 from ui.outcome import failure_notice, is_running, just_finished
 from ui.pickers import case_picker, cohort_picker, dataset_picker
+from ui.quality_view import check_button, quality_view
 from ui.state import State, workspace
 from ui.steps_view import images_of, recipe_form, steps_view
 from ui.views import turn_to, view_switch
+
+VIEWS = {"gallery": "Gallery", "case": "One case", "quality": "Quality"}
 
 
 def make() -> None:
@@ -79,20 +86,37 @@ def refusal(name: str) -> str:
 
 
 def look() -> None:
-    """What a dataset holds."""
-    left, right = st.columns([2, 3], gap="medium")
-    with left:
+    """A dataset: all cases in small, one of them larger, or its quality."""
+    chosen, said, switch = st.columns([3, 8, 3], vertical_alignment="bottom")
+    with chosen:
         dataset = dataset_picker()
-        if dataset is None:
-            return
+    with switch, st.container(horizontal_alignment="right"):
+        view = view_switch(State.DATASET_VIEW, VIEWS, "gallery")
+    if dataset is None:
+        return
+    with said:
         dataset_summary(dataset)
-        left_out(dataset)
-        dataset_matrix(dataset)
-        with guard():
-            exclusions(dataset)
-        delete_dataset_button(dataset)
-    with right, guard():
-        dataset_slices(dataset)
+    left_out(dataset)
+    report = read_report(dataset)
+    flags = flags_of(dataset, report)
+    if view == "case":
+        case_slices(dataset, flags)
+    elif report is None:
+        unchecked(dataset)
+    elif view == "gallery":
+        gallery(dataset, flags)
+    else:
+        quality_view(dataset, report, flags)
+    delete_dataset_button(dataset)
+
+
+def unchecked(dataset: Dataset) -> None:
+    """A dataset of an earlier version, or one whose check was stopped."""
+    empty_state("Not looked through yet", "A check draws every case in small and says which should be looked at.")
+    if is_running("quality"):
+        st.caption("The check is running; what it finds comes here.")
+    else:
+        check_button(dataset, "Check quality")
 
 
 page_header("Prepare", "Bring a cohort onto one grid and one scale.")
@@ -104,6 +128,7 @@ with guard():
     has_datasets = bool(list_datasets(workspace()))
     view = view_switch(State.PREPARE_VIEW, {"make": "New dataset", "look": "Datasets"}, "make")
     failure_notice("prepare", "Preparing")
+    failure_notice("quality", "The check")
     if view == "make" and list_cohorts(workspace()):
         make()
     elif view == "make":

@@ -55,6 +55,9 @@ class State:
     ACTIVE = "_active"  # ids of the jobs that the banner last showed
     DATA_VIEW = "data_view"  # Data, Prepare, Train: which half of the page is shown
     PREPARE_VIEW = "prepare_view"
+    DATASET_VIEW = "dataset_view"  # Prepare: gallery, one case, or quality
+    GALLERY_PAGE = "_gallery_page"  # Prepare: which page of the gallery is shown, from 0
+    OVERLAY = "overlay"  # Prepare: images alone, in a checkerboard with the reference, or blended
     TRAIN_VIEW = "train_view"
     NEXT_VIEW = "_next_view"  # view key -> the half to show from the next run of the page on
     ASKED = "_asked"  # the question that a dialog asks just now

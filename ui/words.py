@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from core.quality.flags import Flag
 from core.readers.proposals import DUPLICATE, TWICE
 from core.readers.values import WARNINGS
 
@@ -111,6 +112,13 @@ def tail_words(label: str, length: int = 44) -> str:
     while pieces and len(pieces[-1]) + len(kept) + 3 <= length:
         kept = f"{pieces.pop()}/{kept}"
     return f"\N{HORIZONTAL ELLIPSIS}/{kept}" if pieces else kept
+
+
+def flag_words(flag: Flag) -> str:
+    """What a flag says, after the modalities that it is about."""
+    if flag.words:
+        return flag.words
+    return f"{', '.join(flag.modalities)}: {code_words(flag.code)}"
 
 
 def ago_words(moment: float) -> str:
