@@ -22,7 +22,9 @@ SPACING_TOLERANCE = 0.01
 
 
 def reference_of(record: Mapping[str, Any], config: PrepareConfig) -> str:
-    """The modality whose grid a case follows: the one asked for, else the finest, else the usual.
+    """The modality whose grid a case follows: the one asked for, else the finest volume, else the usual.
+
+    A picture of one slice leads only where there is no volume: it may be fine, and not know where it lies.
 
     Raises:
         InvalidConfigError: The case has no image.
@@ -33,7 +35,12 @@ def reference_of(record: Mapping[str, Any], config: PrepareConfig) -> str:
     if config.resample.reference in images:
         return config.resample.reference
     order = {m: n for n, m in enumerate(REFERENCES)}
-    return min(images, key=lambda m: (round(np.prod(images[m]["spacing_mm"]), 2), order.get(m, len(order)), m))
+
+    def rank(m: str) -> tuple[Any, ...]:
+        is_flat = min(images[m]["shape"]) < 2
+        return is_flat, round(np.prod(images[m]["spacing_mm"]), 2), order.get(m, len(order)), m
+
+    return min(images, key=rank)
 
 
 def common_spacing(cohort: Cohort, config: PrepareConfig) -> Spacing | None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from core.cohort import Cohort
+from core.common_grid import reference_of
 from core.dataset import Dataset
 from core.errors import InvalidConfigError
 from core.prepare import Work, prepare, preview
@@ -87,6 +88,20 @@ def test_modalities_on_other_grids_land_on_the_reference_s(workspace: Workspace)
     recovered = (dataset.volume("case-1", "T2") * scale + offset)[1:18, 1:21]
     wanted = (t1.affine[:3, :3] @ np.indices(dataset.shape).reshape(3, -1) + t1.affine[:3, 3:]).T @ [3.0, -2.0, 5.0]
     np.testing.assert_allclose(recovered, wanted.reshape(dataset.shape)[1:18, 1:21], atol=0.01)
+
+
+def test_a_picture_without_a_place_does_not_lead_the_volumes(workspace: Workspace) -> None:
+    """An ultrasound picture of 1 mm is finer than the volumes, which keep their grid all the same."""
+    case = phantom_case("case-a", 0)
+    affine = np.diag([1.0, 1.0, 3.0, 1.0])
+    affine[:3, 3] = (-11.0, -24.0, -1.0)
+    picture = Volume(np.arange(30 * 60, dtype=np.float32).reshape(30, 60, 1), affine, "US")
+    cohort = Cohort.create(workspace, "mixed")
+    cohort.write(Case("case-a", {**case.volumes, "US": picture}))
+    prepared = prepare(workspace, cohort, "d", make_recipe("generic"))
+    assert prepared.shape == case.volumes["T1"].data.shape
+    cohort.write(Case("case-b", {"US": picture}))
+    assert reference_of(cohort.describe("case-b"), make_recipe("generic")) == "US"
 
 
 def test_one_bad_case_does_not_stop_the_others(workspace: Workspace, cohort: Cohort) -> None:
