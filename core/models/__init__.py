@@ -11,6 +11,8 @@ from core.models.dmvae import DMVAE
 from core.models.jmvae import JMVAE
 from core.models.linear import Linear
 from core.models.mean_image import MeanImage
+from core.models.mhvae import MHVAE
+from core.models.mm_synthesis import MMSynthesis
 from core.models.mmvae import MMVAE
 from core.models.mmvae_plus import MMVAEPlus
 from core.models.mopoe import MoPoE
@@ -35,6 +37,8 @@ MODELS: dict[str, type[Model]] = {  # to add one: write a module with a Model su
     "jmvae": JMVAE,
     "linear": Linear,
     "mean_image": MeanImage,
+    "mhvae": MHVAE,
+    "mm_synthesis": MMSynthesis,
     "mmvae": MMVAE,
     "mmvae_plus": MMVAEPlus,
     "mopoe": MoPoE,

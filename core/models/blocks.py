@@ -6,7 +6,7 @@ GroupNorm, never BatchNorm: rows whose modality is absent would change the other
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -67,6 +67,17 @@ def times(x: Tensor, n: int) -> Tensor:
     return x.repeat(n, *[1] * (x.ndim - 1))
 
 
+def on_rows(network: Callable[[Tensor], Tensor], x: Tensor, rows: Tensor) -> Tensor:
+    """`network(x)` where `rows` (B,) is True, of which there is one at least; zeros elsewhere, which cost nothing."""
+    at = rows.nonzero()[:, 0]
+    return network(x) if len(at) == len(x) else put_rows(network(x[at]), at, len(x))
+
+
+def put_rows(made: Tensor, at: Tensor, n: int) -> Tensor:
+    """(n, ...): what was made for the rows with the numbers `at`, zeros elsewhere."""
+    return made.new_zeros(n, *made.shape[1:]).index_copy(0, at, made)
+
+
 def conv(dims: int, n_in: int, n_out: int, kernel: int, stride: int = 1, bias: bool = True) -> nn.Module:
     """A convolution of slices (dims 2) or patches (dims 3) that keeps the size where the stride is 1."""
     kind = nn.Conv2d if dims == 2 else nn.Conv3d
@@ -111,32 +122,39 @@ class Shuffle(nn.Module):
         return split.permute(order).reshape(len(x), -1, *(2 * length for length in size))
 
 
-class Trunk(nn.Module):
-    """A U-Net's inside, (B, n_in, *size) -> (B, n_out, *small): down `depth` halvings, back up to `level`, with skips.
+class Pyramid(nn.Module):
+    """Features at each of `depth` levels, finest first: level l is halved l times.
 
     The first halving only sorts pixels into channels: maps of full size would cost most of the time and bring little.
     """
 
-    def __init__(self, dims: int, channels: tuple[int, int], width: int, depth: int, level: int) -> None:
+    def __init__(self, dims: int, n_in: int, width: int, depth: int) -> None:
         super().__init__()
-        n_in, n_out = channels
         self.multiple = 2**depth
-        pairs = list(pairwise(channels_at(width, at) for at in range(1, depth + 1)))
         self.stem = nn.Sequential(Unshuffle(), conv_block(dims, 2**dims * n_in, width))
         self.downs = nn.ModuleList(
-            nn.Sequential(conv_block(dims, a, b, stride=2), conv_block(dims, b, b)) for a, b in pairs
+            nn.Sequential(conv_block(dims, a, b, stride=2), conv_block(dims, b, b))
+            for a, b in pairwise(channels_at(width, at) for at in range(1, depth + 1))
         )
-        climbed = pairs[level - 1 :][::-1]
-        self.ups = nn.ModuleList(up(dims, b, a) for a, b in climbed)
-        self.merges = nn.ModuleList(conv_block(dims, 2 * a, a) for a, _ in climbed)
-        self.head = conv(dims, channels_at(width, level), n_out, 1)
 
     def down(self, x: Tensor) -> list[Tensor]:
-        """The features of each level, finest first."""
+        """(B, n_in, *size) -> (B, channels_at(width, level), *size / 2^level) of each level."""
         features = [self.stem(pad(x, self.multiple))]
         for block in self.downs:
             features.append(block(features[-1]))
         return features
+
+
+class Trunk(Pyramid):
+    """A U-Net's inside, (B, n_in, *size) -> (B, n_out, *small): down `depth` halvings, up to `level`, with skips."""
+
+    def __init__(self, dims: int, channels: tuple[int, int], width: int, depth: int, level: int) -> None:
+        n_in, n_out = channels
+        super().__init__(dims, n_in, width, depth)
+        climbed = list(pairwise(channels_at(width, at) for at in range(depth, level - 1, -1)))
+        self.ups = nn.ModuleList(up(dims, b, a) for b, a in climbed)
+        self.merges = nn.ModuleList(conv_block(dims, 2 * a, a) for _, a in climbed)
+        self.head = conv(dims, channels_at(width, level), n_out, 1)
 
     def up(self, features: Sequence[Tensor]) -> Tensor:
         """What `down` gave -> the map at `level`."""

@@ -74,6 +74,13 @@ def mean_code(codes: Tensor, chosen: Tensor) -> Tensor:
     return torch.where(weights, codes, 0.0).sum(0) / weights.sum(0).clamp(min=1)
 
 
+def max_code(codes: Tensor, chosen: Tensor) -> Tensor:
+    """(B, D, ...): number by number the largest of the chosen (M, B) of the codes (M, B, D, ...); zeros where none."""
+    weights = chosen.view(*chosen.shape, *[1] * (codes.ndim - 2))
+    largest = torch.where(weights, codes, -math.inf).max(0).values
+    return torch.where(weights.any(0), largest, 0.0)
+
+
 def rows_like(rows: Tensor, like: Tensor) -> Tensor:
     """(B,) with as many trailing axes as `like`, so that it can be broadcast against it."""
     return rows.view(-1, *[1] * (like.ndim - 1))

@@ -18,7 +18,8 @@ from core.models.base import Batch, Model, Shapes
 PRIVATE = ("dmvae", "mmvae_plus")
 GAUSSIAN = ("vae", "mvae", "mmvae", "mopoe", "mvtcae", "jmvae", *PRIVATE)
 SHAPES = Shapes(("CT", "T1", "T2"), (19, 26), 5)
-SMALL: dict[str, dict[str, Any]] = {name: {"width": 4} for name in ("ae", "unet", "contrastive", *GAUSSIAN)}
+FINE = ("mm_synthesis", "mhvae")  # codes as fine as the image, or at several scales
+SMALL: dict[str, dict[str, Any]] = {name: {"width": 4} for name in ("ae", "unet", "contrastive", *FINE, *GAUSSIAN)}
 ADVERSARIAL = ("pix2pix", "cyclegan", "unit", "vae_gan")
 SMALL |= {name: {"width": 4, "discriminator_width": 4} for name in ADVERSARIAL}
 SMALL["cyclegan"] |= {"source": "T1", "target": "T2"}
@@ -243,6 +244,10 @@ OTHER_SETTINGS = [
     *[("vae_gan", key, value) for key, value in
       (("latent_dim", 3), ("halvings", 2), ("spatial_latent", False), ("beta", 3.0), ("warmup_steps", 7),
        ("likelihood", "laplace"), ("scale", 0.3), ("adversarial_weight", 5.0))],
+    *[("mm_synthesis", key, value) for key, value in
+      (("width", 8), ("latent_dim", 3), ("halvings", 2), ("fusion", "mean"), ("n_subsets", 0), ("rebuild", 1.0),
+       ("tie_weight", 5.0))],
+    *[("mhvae", key, value) for key, value in (("width", 8), ("latent_dim", 3), ("levels", 2), ("scale", 0.3))],
     *[(name, key, value) for name in ("pca", "pls", "cca") for key, value in
       (("components", 2), ("pixels", 16), ("slices", 8))],
     ("pls", "kept", 2), ("cca", "kept", 2), ("cca", "ridge", 0.9),
@@ -263,6 +268,9 @@ def test_every_setting_changes_the_loss(name: str, key: str, value: Any) -> None
 UNDER_OTHERS = [  # settings that count beside others only
     ("contrastive", "margin", 0.9, {"objective": "triplet"}),
     ("mmvae_plus", "estimator", "iwae", {"n_samples": 2}),
+    ("mhvae", "null_steps", 1, {"warmup_steps": 9}),
+    ("mhvae", "warmup_steps", 9, {"null_steps": 1}),
+    ("mhvae", "beta", 3.0, {"null_steps": 1}),
 ]
 
 
@@ -304,7 +312,10 @@ def test_a_baseline_has_no_code(name: str) -> None:
             call(make_batch())
 
 
-@pytest.mark.parametrize("name", [*(name for name in FITTED if name not in ("pls", "cca")), "ae", "vae_gan", *GAUSSIAN])
+ALONE = [*(name for name in FITTED if name not in ("pls", "cca")), "ae", "vae_gan", *FINE, *GAUSSIAN]
+
+
+@pytest.mark.parametrize("name", ALONE)
 def test_one_modality_alone_is_enough_to_build_and_learn(name: str) -> None:
     shapes = Shapes(("T1",), SHAPES.size, SHAPES.n_positions)
     model = MODELS[name](MODELS[name].Config(**SMALL.get(name, {})), shapes)
