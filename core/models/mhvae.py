@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from pydantic import Field
@@ -93,7 +93,7 @@ class Descent(nn.Module):
         """`choose` is asked for the code of each level, coarsest first, given its prior and the state above."""
         coarsest = len(self.merges) - 1
         nothing = next(self.parameters()).new_zeros(n_rows, *self.top)
-        state = self.merges[coarsest](choose(coarsest, Gaussian(nothing, nothing), None))
+        state: Tensor = self.merges[coarsest](choose(coarsest, Gaussian(nothing, nothing), None))
         for level in reversed(range(coarsest)):
             above = self.grows[level](state)
             prior = _gaussian(self.priors[level](above))
@@ -124,13 +124,16 @@ class MHVAE(Model):
         self.descent = Descent(shapes.size, width, depth, d)
         self.decoders = nn.ModuleDict({m: _decoder(dims, width, shapes.channels) for m in shapes.modalities})
 
+    def _experts(self, modality: str) -> Experts:
+        return cast(Experts, self.encoders[modality])
+
     def _see(self, batch: Batch, given: Tensor) -> Seen:
         """The features of what is given (M, B), of those rows only."""
         seen = {}
         for m, rows in zip(batch.x, given, strict=True):
             at = rows.nonzero()[:, 0]
             if len(at):
-                seen[m] = at, self.encoders[m].down(visible(batch, m)[at])
+                seen[m] = at, self._experts(m).down(visible(batch, m)[at])
         return seen
 
     def posterior(self, seen: Seen, level: int, prior: Gaussian, above: Tensor | None) -> Gaussian:
@@ -138,7 +141,7 @@ class MHVAE(Model):
         experts, n = [prior], len(prior.mean)
         present = [torch.ones(n, dtype=torch.bool, device=prior.mean.device)]
         for m, (at, features) in seen.items():
-            said = self.encoders[m].at(level, features[level], None if above is None else above[at])
+            said = self._experts(m).at(level, features[level], None if above is None else above[at])
             experts.append(_gaussian(put_rows(said, at, n)))
             present.append(torch.zeros_like(present[0]).index_fill(0, at, True))
         return product_of_experts(experts, present, prior=False)
