@@ -34,7 +34,7 @@ class MMSynthesis(Model):
     """Inside, the maps are sorted by pixel into channels at half resolution: the same numbers, and faster networks."""
 
     title = "MM-Synthesis (shared feature maps)"
-    summary = "A shared code as fine as the image, from any subset of modalities. Choose it for the best images."
+    summary = "A shared code as fine as the image, from any subset of modalities. Details keep their place."
     train_defaults: ClassVar[Mapping[str, Any]] = {}
 
     class Config(Settings):
