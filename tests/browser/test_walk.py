@@ -89,7 +89,7 @@ def test_from_data_to_evaluate(tab: Any, place: Workspace) -> None:
     until(tab, lambda: bool(list_datasets(place)))
 
     go(tab, "Train")
-    tab.get_by_text("Linear", exact=False).first.click()
+    tab.get_by_text("Linear (baseline)", exact=False).first.click()
     settled(tab)
     press(tab, "Start training")
     until(tab, lambda: any(run.state == "finished" for run in list_runs(place)))
