@@ -110,7 +110,6 @@ def train(run: Run, dataset: Dataset, device: torch.device, progress: Progress =
     if not model.parts():
         return fit_once(run, dataset, model, split, progress)
     start_from(run, dataset, model)
-    place(model, device)
     return Training(run, dataset, model, split, progress).run_all()
 
 

@@ -16,7 +16,7 @@ from core.readers import jpeg2000
 TRUNCATED = "The compressed image ends too early: it is cut off. Export it again."
 DAMAGED = "The compressed image is damaged. Export it again, uncompressed if that can be chosen."
 NOT_FRAME_STARTS = (0xC4, 0xC8, 0xCC)
-JPEG_LS_FRAME, SCAN, RESTART_INTERVAL = 0xF7, 0xDA, 0xDD
+JPEG_LS_FRAME, SCAN = 0xF7, 0xDA
 MAX_PADDING = 16
 WITHOUT_LENGTH = range(0xFF30, 0xFF40)
 TILE_PART, CODESTREAM_ENDS = b"\xff\x90", b"\xff\xd9"
@@ -89,13 +89,12 @@ def _jpeg(data: bytes) -> Shape:
     Source:
         ITU-T T.81, annex B; ITU-T T.87, annex C.
     """
-    found, restarts = None, False
+    found = None
     for marker, place in _segments(data):
         is_frame = (0xC0 <= marker <= 0xCF and marker not in NOT_FRAME_STARTS) or marker == JPEG_LS_FRAME
         if is_frame:
             bits, rows, columns, samples = struct.unpack(">BHHB", data[place + 4 : place + 10])
             found = Shape(rows, columns, samples, 8 if bits <= 8 else 16)
-        restarts = restarts or (marker == RESTART_INTERVAL and data[place + 4 : place + 6] != b"\0\0")
     if found is None:
         raise _damaged()
     return found
