@@ -65,11 +65,11 @@ class DatasetWriter:
         folder.mkdir()
         modalities = sorted(case.images)
         stack = np.stack([case.images[m].transpose(2, 0, 1) for m in modalities], axis=1)
-        arrays = {"images": stack.astype(np.float32), "mask": case.mask}
+        arrays = {"images": stack.astype(np.float32, copy=False), "mask": case.mask}
         digest = hashlib.sha256(repr((case.id, modalities, sorted(case.scales.items()))).encode())
         for name, array in {**arrays, **case.label_maps}.items():
             np.save(folder / f"{safe_name(name)}.npy", array)
-            digest.update(np.ascontiguousarray(array).tobytes())
+            digest.update(np.ascontiguousarray(array).data.cast("B"))
         record = {
             "id": case.id,
             "modalities": modalities,

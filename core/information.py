@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -97,10 +98,11 @@ class Probe:
         return np.array([_normalised(together), *(_normalised(together - part) for part in parts)])
 
 
+@lru_cache(1)  # all images of a case are held against one
 def _foreground(fixed: Volume) -> tuple[slice, ...]:
     """The box around what is not background."""
-    low = np.percentile(fixed.data, 1)
-    threshold = low + 0.1 * (np.percentile(fixed.data, 99) - low)
+    low, high = np.percentile(fixed.data, [1, 99])
+    threshold = low + 0.1 * (high - low)
     boxes = ndimage.find_objects((fixed.data > threshold).astype(np.int8))
     return boxes[0] if boxes and boxes[0] is not None else tuple(slice(0, n) for n in fixed.data.shape)
 

@@ -10,6 +10,8 @@ from core.types import Array, Volume
 
 BODY_HU = -400.0
 EXTRACTED_SHARE = 0.2  # so much of an image exactly at its background: somebody has cut it out
+IN_SLICE = np.zeros((3, 3, 3), bool)
+IN_SLICE[1] = ndimage.generate_binary_structure(2, 1)  # neighbours within a slice only
 MAX_BRAIN_ML = 2200.0  # more than that is a head
 
 
@@ -27,7 +29,7 @@ def make_mask(reference: Volume, method: str) -> tuple[Mask, list[str]]:
     is_extracted = reference.unit != "HU" and np.mean(data == background) > EXTRACTED_SHARE
     barely = 1e-6 * (data.max() - background)  # what interpolation's rounding leaks into neighbouring voxels
     mask = data > background + barely if is_extracted else _body(reference)
-    mask = _filled(_largest(mask))
+    mask = _largest_filled(mask)
     is_head = mask.sum() * np.prod(reference.spacing_mm) > 1000 * MAX_BRAIN_ML
     warnings = ["BRAIN-NOT-EXTRACTED"] if method == "brain" and (is_head or not is_extracted) else []
     if mask.mean() < 0.02:
@@ -55,6 +57,17 @@ def _above_otsu(data: Array) -> Mask:
     return np.asarray(smooth > threshold)
 
 
+def _largest_filled(mask: Mask) -> Mask:
+    """The largest part, its holes closed slice by slice: nostrils open a head in 3-D, not in a slice."""
+    box = ndimage.find_objects(mask.view(np.uint8))
+    if not box or box[0] is None:
+        return mask
+    inside = np.ascontiguousarray(mask[box[0]].transpose(2, 1, 0))  # slice after slice in memory
+    result = np.zeros(mask.shape, bool, order="F")
+    result[box[0]] = _without_holes(_largest(inside)).transpose(2, 1, 0)
+    return result
+
+
 def _largest(mask: Mask) -> Mask:
     parts, n = ndimage.label(mask)
     if n < 2:
@@ -64,9 +77,11 @@ def _largest(mask: Mask) -> Mask:
     return np.asarray(parts == sizes.argmax())
 
 
-def _filled(mask: Mask) -> Mask:
-    """Holes closed slice by slice along every axis that is long enough: nostrils open a head in 3-D, not in a slice."""
-    filled = ndimage.binary_fill_holes(mask)
-    for k in range(mask.shape[2]):
-        filled[:, :, k] = ndimage.binary_fill_holes(filled[:, :, k])
-    return np.asarray(filled)
+def _without_holes(mask: Mask) -> Mask:
+    """(slices, rows, columns) without what cannot be reached from the edge of its slice."""
+    parts, n = ndimage.label(~mask, structure=IN_SLICE)
+    reached = np.zeros(n + 1, bool)
+    for edge in (parts[:, 0], parts[:, -1], parts[:, :, 0], parts[:, :, -1]):
+        reached[edge] = True
+    reached[0] = False
+    return np.asarray(~reached[parts])
