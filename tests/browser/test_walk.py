@@ -50,11 +50,11 @@ def go(tab: Any, name: str) -> None:
     for _ in range(12):
         tab.get_by_role("link", name=name, exact=True).click()
         try:
-            heading.wait_for(timeout=10_000)
+            heading.wait_for(timeout=30_000)
         except TimeoutError:
             continue
         break
-    heading.wait_for(timeout=1_000)
+    heading.wait_for(timeout=30_000)
     settled(tab)
 
 
