@@ -98,7 +98,8 @@ def _slices(dataset: Dataset, case_id: str, view: Look, outlined: bool, how: str
                 own, other = (_shown(dataset, case_id, m, (axis, at)) for m in (modality, first))
                 inside = None if mask is None else one_slice(mask, axis, at)
                 picture = draw_outlined(mixed(own, other, how), inside, dataset.spacing_mm, 0, look)
-                st.image(webp(picture), alt=f"{modality}, {plane} slice {at}")
+                laid = "" if how == "images" or modality == first else f", {how} with {first}"
+                st.image(webp(picture), alt=f"{modality}, {plane} slice {at}{laid}")
                 if modality in aligned:
                     st.caption(alignment_words(aligned[modality], first), help=ALIGNED_TIP)
 
