@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from core.cohort import Cohort, list_cohorts
-from core.dataset import list_datasets
 from core.runs import list_jobs
 from core.workspace import Workspace
 from tests.browser.test_walk import go, press, settled, until
@@ -41,10 +40,9 @@ def tab(serve: Any, chromium: Any, place: Workspace) -> Any:
     context.close()
 
 
-def turn(tab: Any, name: str) -> None:
-    """Choose one of the tabs over the table."""
-    tab.get_by_role("tab", name=re.compile(name)).click()
-    settled(tab)
+def show(tab: Any, name: str) -> None:
+    """Press one part of a segmented control."""
+    tab.get_by_role("radio", name=name, exact=True).click()
 
 
 def test_a_folder_of_dicom_becomes_aligned_arrays(tab: Any, place: Workspace, tmp_path: Path) -> None:
@@ -57,7 +55,7 @@ def test_a_folder_of_dicom_becomes_aligned_arrays(tab: Any, place: Workspace, tm
     assert "1 held back" in said and "1 left out" in said and "1 refused" in said
     tab.get_by_role("img", name=re.compile("axial, coronal and sagittal")).first.wait_for()
 
-    turn(tab, "Held back")
+    tab.get_by_role("tab", name="Held back").click()
     picture = tab.locator(".js-plotly-plot .nsewdrag").locator("visible=true").first
     picture.wait_for()
     box = picture.bounding_box()
@@ -82,12 +80,12 @@ def test_a_folder_of_dicom_becomes_aligned_arrays(tab: Any, place: Workspace, tm
     tab.get_by_role("option", name="check", exact=True).click()
     settled(tab)
     press(tab, "Prepare")
-    until(tab, lambda: bool(list_datasets(place)))
-    tab.get_by_text("Checkerboard", exact=True).click()
-    settled(tab)
-    tab.get_by_text(re.compile("[Aa]ligned with")).first.wait_for()
-    tab.get_by_text("Blend", exact=True).click()
-    settled(tab)
+    until(tab, lambda: any(job.kind == "prepare" and job.state == "finished" for job in list_jobs(place)))
+    show(tab, "One case")
+    tab.get_by_text(re.compile("ligned with")).first.wait_for()
+    for overlay in ("Checkerboard", "Blend"):
+        show(tab, overlay)
+        tab.get_by_alt_text(re.compile(f"CT, axial slice [0-9]+, {overlay.lower()} with T1")).wait_for()
 
     assert tab.faults == []
     sent = b"".join(frame if isinstance(frame, bytes) else frame.encode() for frame in tab.received)
