@@ -50,7 +50,7 @@ def tiny_dataset(workspace: Workspace) -> Dataset:
         scales, units = {"T1": (1.0, 0.0), "T2": (1.0, 0.0)}, {"T1": "a.u.", "T2": "a.u."}
         mask = np.ones(t1.shape, bool)
         writer.add(PreparedCase(f"case-{n}", {"T1": t1, "T2": 1 - t1}, scales, units, mask, np.diag([1, 2, 3, 1.0])))
-    return writer.finish("tiny", {"name": "by hand"}, simulated=True)
+    return writer.finish("tiny", {"by hand": {}}, simulated=True)
 
 
 def app(base: Path) -> None:

@@ -16,12 +16,13 @@ import numpy as np
 
 from core.batches import informative_rows, make_batch, shapes_of
 from core.compare import judged_mask
+from core.cost import cost_of
 from core.errors import InvalidConfigError
 from core.metrics import IN_UNIT, METRICS, Judge
 from core.models import MODELS
 from core.models.base import Batch, Shapes
 from core.progress import Progress, silent
-from core.protocol import cost_of, protocol_of
+from core.protocol import protocol_of
 from core.statistics import mean_interval
 from core.synthesis import (
     BATCH_SIZE,
@@ -113,7 +114,7 @@ def evaluate(
         "run": loaded.run.id,
         "fold": loaded.run.config.fold,
         "paired": loaded.model.paired,
-        "protocol": protocol_of(loaded, cases),
+        "protocol": protocol_of(loaded.dataset, loaded.split, cases),
         "rows": rows,
         "summary": summarise(rows),
         "checks": checks,

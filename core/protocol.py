@@ -1,27 +1,21 @@
-"""Under which conditions a number was measured, and at which cost. Numbers of two protocols are never compared."""
+"""Under which conditions a number was measured. Numbers of two protocols are never compared."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-
+from core.dataset import Dataset, Split
 from core.metrics import DATA_RANGE, METRICS_VERSION
-from core.synthesis import LoadedRun
+from core.recipes import PrepareConfig
 from core.types import PHYSICAL_UNITS
 from core.workspace import plain
 
-if sys.platform != "win32":
-    import resource
 
-
-def protocol_of(loaded: LoadedRun, cases: Sequence[str]) -> dict[str, Any]:
+def protocol_of(dataset: Dataset, split: Split, cases: Sequence[str]) -> dict[str, Any]:
     """Data, split, mask, normaliser, range, crop and grid, with one `fingerprint` over all of them."""
-    dataset, split = loaded.dataset, loaded.split
     protocol = {
         "dataset": dataset.name,
         "dataset_fingerprint": dataset.fingerprint,
@@ -38,7 +32,17 @@ def protocol_of(loaded: LoadedRun, cases: Sequence[str]) -> dict[str, Any]:
         "spacing_mm": list(dataset.spacing_mm),
         "metrics_version": METRICS_VERSION,
     }
-    return {**protocol, "fingerprint": _digest(protocol)}
+    return {**protocol, "fingerprint": _digest({**protocol, "normaliser": _telling(dataset.index["recipe"])})}
+
+
+def _telling(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe without what is at its default: a setting that a later version brings leaves old numbers comparable."""
+    usual = plain(PrepareConfig().model_dump())
+    found = {}
+    for step, values in plain(dict(recipe)).items():
+        known = usual.get(step, {})
+        found[step] = {name: value for name, value in values.items() if (name, value) not in known.items()}
+    return {step: values for step, values in found.items() if values}
 
 
 def _mae_unit(unit: str) -> str:
@@ -47,22 +51,3 @@ def _mae_unit(unit: str) -> str:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def cost_of(loaded: LoadedRun, seconds_per_case: float | None) -> dict[str, Any]:
-    """What a synthesis costs: time for one whole volume, memory of the whole process, size of the model."""
-    return {
-        "seconds_per_case": seconds_per_case,
-        "peak_memory_mb": _peak_memory_mb(),
-        "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
-        "weights_mb": loaded.run.weights_path.stat().st_size / 2**20,
-        "device": str(loaded.device),
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _peak_memory_mb() -> float | None:
-    if sys.platform == "win32":
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -21,7 +22,7 @@ from core.evaluate import evaluate
 from core.jobs.kinds import embed
 from core.jobs.worker import JobProgress
 from core.runs import Job, Run, Status, new_job
-from core.showcase import DERIVED, RUN_ID, SHIPPED, make_showcase
+from core.showcase import DERIVED, RUN_ID, SHIPPED, SKETCH, make_showcase, sketch_of
 from core.synthesis import load_run, pick_device
 from core.train import make_config, train
 from core.workspace import Workspace, write_json
@@ -53,6 +54,7 @@ def main() -> None:
         run = learn(workspace)
         judge(workspace, run)
         ship(run)
+        np.savez_compressed(SHIPPED / SKETCH, **sketch_of(Dataset.open(workspace, "demo")))
 
 
 def learn(workspace: Workspace) -> Run:

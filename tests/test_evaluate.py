@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from itertools import combinations
 
@@ -18,6 +19,7 @@ from core.errors import InvalidConfigError
 from core.evaluate import evaluate, summarise, tasks_of
 from core.models import MODELS
 from core.progress import Cancelled
+from core.protocol import protocol_of
 from core.synthesis import check_request, load_run
 from tests.tiny_run import HU, load_tiny, make_dataset, make_run, save_weights, tiny
 
@@ -201,6 +203,18 @@ def test_the_protocol_tells_apart_what_must_not_be_compared(tiny, workspace):
     assert fingerprint(tiny) != fingerprint(tiny, ("case-1",))
     assert fingerprint(tiny) != fingerprint(load_tiny(workspace, tiny.dataset, fold=0, n_folds=2))
     assert fingerprint(tiny) != fingerprint(load_tiny(workspace, make_dataset(workspace, "other", 6)))
+
+
+@pytest.mark.parametrize(
+    ("written", "is_other"), [({"clip": True, "z_reach": 3.0}, False), ({"clip": True, "z_reach": 4.0}, True)]
+)
+def test_a_setting_that_newer_recipes_write_at_its_default_parts_no_numbers(tiny, written, is_other):
+    def fingerprint(settings):
+        dataset = deepcopy(tiny.dataset)
+        dataset.__dict__["index"] = {**dataset.index, "recipe": {"normalise": settings, "left_out": {}}}
+        return protocol_of(dataset, tiny.split, ("case-0",))["fingerprint"]
+
+    assert (fingerprint({"clip": True}) != fingerprint(written)) is is_other
 
 
 def test_results_say_whether_the_model_learnt_from_pairs(tiny, monkeypatch):

@@ -18,7 +18,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"embed"},
     {"search", "train", "evaluate", "latent", "uncertainty", "explain", "export"},
     {"fit"},
-    {"compare", "protocol", "transfer", "resume", "memory", "weights"},
+    {"compare", "cost", "protocol", "transfer", "resume", "memory", "weights"},
     {"synthesis", "previews", "validation"},
     {"runs"},
     {"stage_files"},

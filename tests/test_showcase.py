@@ -6,9 +6,11 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from core.dataset import Dataset
+from core.dataset import Dataset, split_cases
+from core.protocol import protocol_of
 from core.runs import Run
 from core.showcase import DERIVED, RUN_ID, SHIPPED, install_shipped_run, is_ready, make_showcase
 from core.workspace import Workspace, read_json
@@ -54,13 +56,37 @@ def test_the_shipped_run_does_here_what_its_results_say(demo: Workspace) -> None
     assert again["ssim"] == pytest.approx(shipped["ssim"], rel=0.01)
 
 
-def test_results_of_other_arrays_are_left_out(demo: Workspace, tmp_path: Path) -> None:
-    """Where the generated voxels differ in a rounding, weights serve and numbers are not carried over."""
+def test_the_shipped_results_compare_with_those_of_a_run_made_here(demo: Workspace) -> None:
+    run, dataset = Run.open(demo, RUN_ID), Dataset.open(demo, "demo")
+    cases = run.result["protocol"]["cases"]
+    assert run.result["protocol"] == protocol_of(dataset, split_cases(dataset.case_ids, run.config.seed), cases)
+
+
+@pytest.fixture
+def another(demo: Workspace, tmp_path: Path) -> tuple[Workspace, Path]:
+    """The demo's dataset elsewhere, under another fingerprint; and the images of one of its cases, to be changed."""
     other = Workspace(tmp_path)
     shutil.copytree(demo.datasets / "demo", other.datasets / "demo")
     index = other.datasets / "demo" / "index.json"
     index.write_text(index.read_text().replace(Dataset.open(demo, "demo").fingerprint, "0" * 64))
-    run = install_shipped_run(other, Dataset.open(other, "demo"))
+    return other, other.datasets / "demo" / "demo-07" / "images.npy"
+
+
+def test_results_of_arrays_that_were_rounded_otherwise_are_kept(another: tuple[Workspace, Path]) -> None:
+    place, images = another
+    voxels = np.load(images)
+    np.save(images, np.nextafter(voxels, np.random.default_rng(0).choice([-1, 1], voxels.shape).astype(voxels.dtype)))
+    run = install_shipped_run(place, Dataset.open(place, "demo"))
+    assert all((run.folder / name).exists() for name in DERIVED)
+    assert run.result["protocol"]["dataset_fingerprint"] == run.config.dataset_fingerprint == "0" * 64
+
+
+def test_results_of_other_arrays_are_left_out(another: tuple[Workspace, Path]) -> None:
+    place, images = another
+    voxels = np.load(images)
+    voxels[30:40, 1, 40:50, 40:50] *= 0.8
+    np.save(images, voxels)
+    run = install_shipped_run(place, Dataset.open(place, "demo"))
     assert run.config.dataset_fingerprint == "0" * 64
     assert run.has_weights
     assert not any((run.folder / name).exists() for name in DERIVED)

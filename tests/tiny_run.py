@@ -79,7 +79,7 @@ def make_dataset(workspace: Workspace, name: str = "tiny", n_cases: int = 5, aff
     for n in range(n_cases):
         modalities = ("CT", "T1") if n % 4 == 3 else ("CT", "T1", "T2")
         writer.add(prepared_case(f"case-{n}", n, modalities, affine))
-    return writer.finish("tiny", {"name": "by hand"}, simulated=True)
+    return writer.finish("tiny", {"by hand": {}}, simulated=True)
 
 
 def save_weights(run: Run, model: Model) -> None:
