@@ -62,7 +62,7 @@ def _pager(n: int) -> int:
     st.session_state[State.GALLERY_PAGE] = page
     for key, icon, tip, by in (("P", "chevron_left", "Earlier cases", -1), ("N", "chevron_right", "Further cases", 1)):
         st.button(
-            "", icon=f":material/{icon}:", key=f"gallery-{key}", help=tip, shortcut=key, on_click=_turn, args=(by,),
+            tip, icon=f":material/{icon}:", key=f"gallery-{key}", help=tip, shortcut=key, on_click=_turn, args=(by,),
             disabled=not 0 <= page + by <= last,
         )  # fmt: skip
     first = page * ROWS + 1 if n else 0

@@ -94,9 +94,10 @@ def step_buttons(key: str, options: tuple[str, ...], what: str, told: Callable[[
         told: called with the new option.
     """
     for word, by, icon, shortcut in (("previous", -1, "chevron_left", "P"), ("next", 1, "chevron_right", "N")):
+        name = f"{word.capitalize()} {what}"  # not drawn beside the icon, but read aloud
         st.button(
-            "",
-            help=f"{word.capitalize()} {what}",
+            name,
+            help=name,
             icon=f":material/{icon}:",
             key=f"{key}-{word}",
             shortcut=shortcut,
