@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import streamlit as st
 
 from core.jobs import BACKENDS
@@ -27,6 +29,7 @@ KINDS = {
 SAID = ("train", "evaluate", "embed")  # the others' pages say it themselves
 POLL = "2s"
 MAX_ROWS = 3
+COUNT = re.compile(r"\b\d+ of \d+\b")
 
 
 def active_jobs(place: Workspace) -> list[Job]:
@@ -105,20 +108,26 @@ def job_title(job: Job) -> str:
 
 
 def job_words(job: Job) -> str:
-    """Such as "3 of 24, about 4 min left"."""
+    """Such as "3 of 24, about 4 min left"; a count that the message brings itself is not told twice."""
     status = job.status
     if status.state == "queued":
         return waiting_words(job)
+    said = status.message if status.state == "running" else ""
+    has_count = job.kind != "train" and bool(COUNT.search(said))
     parts = [status.state] if status.state != "running" else []
-    if status.total > 1 and job.kind != "train":  # a time limit lets a training advance faster than its steps
-        parts.append(f"{status.done:.0f} of {status.total:.0f}")
-    elif status.total > 0:
-        parts.append(f"{100 * status.done / status.total:.0f} %")
+    parts.append(said if has_count else _share_words(job))
     if status.state == "running" and status.eta_s >= 0:
         parts.append(f"about {duration_words(status.eta_s)} left")
-    if status.message and status.state == "running":
-        parts.append(status.message)
-    return ", ".join(parts) or "starting"
+    parts.append("" if has_count else said)
+    return ", ".join(filter(None, parts)) or "starting"
+
+
+def _share_words(job: Job) -> str:
+    """How much of the work is done; a time limit lets a training advance faster than its steps."""
+    status = job.status
+    if status.total > 1 and job.kind != "train":
+        return f"{status.done:.0f} of {status.total:.0f}"
+    return f"{100 * status.done / status.total:.0f} %" if status.total > 0 else ""
 
 
 def waiting_words(job: Job) -> str:

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from core.dataset import Dataset
 from core.jobs import BACKENDS
 from core.jobs.queue import Queue
-from core.runs import Run, process_start
+from core.runs import Run, new_job, process_start
 from core.train import make_config
 from core.workspace import Workspace
 from tests.pages.driving import open_page, words
@@ -108,3 +108,16 @@ def test_the_end_of_a_training_is_said_once_wherever_one_is(waiting: Run, worksp
     assert [toast.value for toast in page.toast] == ["Training ae on phantoms: finished."]
     page.run()
     assert not page.toast
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("Looking at image 14 of 30", "Looking at image 14 of 30, about 40 s left"),
+        ("Generating people", "44 of 60, about 40 s left, Generating people"),
+    ],
+)
+def test_a_count_is_told_once(workspace: Workspace, message: str, said: str) -> None:
+    job = new_job(workspace, "scan", {})
+    job.update(state="running", done=44, total=60, eta_s=40.0, message=message)
+    assert job_words(job) == said
