@@ -12,7 +12,7 @@ from ui.errors import guard
 from ui.frame import page_header
 from ui.import_view import import_view
 from ui.labels_view import labels_button
-from ui.outcome import failure_notice, just_finished
+from ui.outcome import failure_notice, is_running, just_finished
 from ui.pickers import case_picker, cohort_picker
 from ui.state import State, workspace
 from ui.upload_view import PRIVACY
@@ -114,7 +114,9 @@ with guard():
     has_cohorts = bool(list_cohorts(workspace()))
     failure_notice("ingest", "The import")
     failure_notice("demo", "Making the demo")
-    if not has_cohorts and State.PROPOSALS not in st.session_state:
+    if not has_cohorts and (is_running("ingest") or is_running("demo")):
+        empty_state("The images are on their way", "The bar above says how far they are; then they stand here.")
+    elif not has_cohorts and State.PROPOSALS not in st.session_state:
         first_visit()
     elif not has_cohorts:
         import_view()

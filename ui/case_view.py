@@ -30,7 +30,7 @@ from core.types import LABEL_UNIT, Volume
 from ui.histogram import histogram_chart, histogram_of
 from ui.state import State
 from ui.style import modality_chip
-from ui.windows import default_window, window_words
+from ui.windows import default_window, usual_preset, window_words
 from ui.words import NOTED, code_words, notes_of, size_words, spacing_words, value_words
 
 MAX_COLUMNS = 6
@@ -84,7 +84,8 @@ def case_slices(cohort: Cohort, case_id: str, radiological: bool) -> None:
     axes = {slice_axis(plane) for facts in volumes.values() for plane in shown_planes(facts["shape"])}
     step_mm = min(min(facts["spacing_mm"]) for facts in volumes.values())
     point = _point(Box.around(volumes), axes, step_mm)
-    preset = _ct_window() if any(facts["unit"] == "HU" for facts in volumes.values()) else ""
+    in_hu = [modality for modality, facts in volumes.items() if facts["unit"] == "HU"]
+    preset = _ct_window(usual_preset(read_shown(cohort, case_id, in_hu[0])[0].data)) if in_hu else ""
     names = sorted(volumes, key=lambda modality: volumes[modality]["unit"] == LABEL_UNIT)
     n_columns = max(3, min(MAX_COLUMNS, len(names)))
     for start in range(0, len(names), n_columns):
@@ -101,11 +102,11 @@ def case_slices(cohort: Cohort, case_id: str, radiological: bool) -> None:
         st.caption(f"{NOTED} {modality}: {code_words(code)}")
 
 
-def _ct_window() -> str:
+def _ct_window(usual: str) -> str:
     tip = "Which Hounsfield units are spread from black to white"
     names = list(window_presets("HU"))
-    chosen = st.segmented_control("CT window", names, default=names[0], help=tip, key="ct-window", required=True)
-    return str(chosen or names[0])
+    chosen = st.segmented_control("CT window", names, default=usual, help=tip, key=f"ct-window-{usual}", required=True)
+    return str(chosen or usual)
 
 
 def shown_planes(shape: Sequence[int]) -> list[Plane]:

@@ -13,7 +13,7 @@ from core.cohort import Cohort
 from core.runs import ENDED, Job, list_jobs
 from core.types import LABEL_UNIT
 from core.uploads import take_labels
-from ui.fate_table import report_table
+from ui.fate_table import counts_words, report_table
 from ui.state import State, workspace
 from ui.style import simulated_badge
 from ui.words import ABSENT, FATE_HELP, FATES, NOTED, THERE, code_words, count_words, notes_of, spacing_words
@@ -49,7 +49,7 @@ def case_matrix(records: Sequence[Mapping[str, Any]]) -> None:
     """Cases by modalities; a click on a row chooses the case."""
     modalities = list(dict.fromkeys(m for record in records for m in record["volumes"]))
     frame = pd.DataFrame([_matrix_row(record, modalities) for record in records])
-    widths = {m: st.column_config.TextColumn(m, width=68) for m in modalities}
+    widths = {m: st.column_config.TextColumn(m, width=max(44, 9 * len(m) + 18)) for m in modalities}
     ids = tuple(record["id"] for record in records)
     st.dataframe(
         frame,
@@ -92,13 +92,13 @@ def import_report(job: Job, is_open: bool) -> None:
     """What became of each file: counts first, then the reasons."""
     files = _labelled(job, (job.result or {}).get("files", []))
     counts = Counter(row["fate"] for row in files)
-    said = ", ".join(f"{words.lower()} {counts[fate]}" for fate, words in FATES.items() if counts[fate])
+    said = counts_words(files, FATES)
     has_news = is_open and any(counts[fate] for fate in FATE_HELP)
     with st.expander(f"Last import: {said or 'no files'}", expanded=has_news, icon=":material/receipt_long:"):
-        for fate, sentence in FATE_HELP.items():
-            if counts[fate]:
-                st.caption(f"**{FATES[fate]}** ({counts[fate]}): {sentence}")
-        report_table(files, "Files")
+        told = [f"**{FATES[fate]}** ({counts[fate]}): {words}" for fate, words in FATE_HELP.items() if counts[fate]]
+        if told:
+            st.caption("  \n".join(told))
+        report_table(files)
         dropped: Mapping[str, int] = (job.result or {}).get("dropped", {})
         if dropped:
             said = ", ".join(f"{kind} {count:,}" for kind, count in sorted(dropped.items(), key=lambda kv: -kv[1]))

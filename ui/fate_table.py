@@ -13,6 +13,7 @@ from ui.csv_table import safe_cell
 from ui.words import FATES, FATES_BEFORE, tail_words
 
 ROW_PX, HEAD_PX = 35, 38
+REPORT_PX = HEAD_PX + 6 * ROW_PX  # leaves room for the images below
 
 
 def files_of(proposals: Sequence[Proposal], patients: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -37,7 +38,7 @@ def counts_words(rows: Sequence[Mapping[str, Any]], words: Mapping[str, str]) ->
     return ", ".join(f"{counts[fate]:,} {words[fate].lower()}" for fate in reversed(words) if counts[fate])
 
 
-def file_table(rows: Sequence[Mapping[str, Any]], height: int = 430) -> None:
+def file_table(rows: Sequence[Mapping[str, Any]], height: int = 560) -> None:
     """Every file by itself, what needs attention first."""
     order = list(FATES_BEFORE)
     ranked = sorted(rows, key=lambda row: order.index(row["fate"]))
@@ -58,7 +59,7 @@ def file_table(rows: Sequence[Mapping[str, Any]], height: int = 430) -> None:
     )
 
 
-def report_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+def report_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Files after the import, those with the same fate and reason as one row."""
     groups: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in rows:
@@ -79,5 +80,13 @@ def report_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
         }
         for (fate, codes, case, modality, message), group in sorted(groups.items(), key=lambda g: order.index(g[0][0]))
     ]
-    st.markdown(f"**{title}**")
-    st.dataframe(said, hide_index=True, width="stretch", height=min(HEAD_PX + ROW_PX * len(said), 330))
+    column = st.column_config
+    config = {
+        "Fate": column.TextColumn(width=145),
+        "Files": column.NumberColumn(width=50),
+        "Case": column.TextColumn(width=145),
+        "First file": column.TextColumn(width=230),
+        "Why": column.TextColumn(width=480),
+    }
+    height = min(HEAD_PX + ROW_PX * len(said), REPORT_PX)
+    st.dataframe(said, hide_index=True, width="stretch", height=height, column_config=config)

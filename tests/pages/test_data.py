@@ -90,7 +90,7 @@ def test_uploaded_images_become_a_cohort_that_is_shown(workspace):
     assert not page.exception and not page.error
     assert page.selectbox(key=State.COHORT).value == "mine"
     assert len(page.get("image")) == 2
-    assert "Last import: imported 2" in [expander.label for expander in page.expander]
+    assert "Last import: 2 imported" in [expander.label for expander in page.expander]
     assert not any(workspace.uploads.iterdir())
 
 
