@@ -21,6 +21,11 @@ from ui.words import count_words, size_words
 
 ENDS = {"R": "Right", "L": "Left", "A": "Front", "P": "Back", "S": "Head", "I": "Feet"}
 AXES = ("First axis", "Second axis", "Third axis")
+USUAL = "RAS"
+RIGHT_TIP = (
+    "Tick it when front, back, head and feet stand where the letters say. Left and right look alike: ask whoever "
+    "made the array. Unticked, the doubt stays with the image."
+)
 AXIS_TIP = "Where the array's axis runs to in the patient. Two axes cannot run along the same direction."
 HEIGHT_PX = 300
 
@@ -57,17 +62,24 @@ def array_view(asked: Sequence[Proposal], folder: Path, sheet: Sheet) -> None:
             help="These files do not say all that is needed to read them",
         )  # fmt: skip
         proposal = by_key[key]
-        choice = _form(proposal, readings.choices.get(key, _usual(proposal)), sheet)
-        readings.choices[key] = choice
-        _for_all(proposal, choice, asked, readings)
+        said = readings.choices.get(key, _usual(proposal))
+        choice = _form(proposal, said, sheet)
+        readings.choices[key] = choice if _is_sure(proposal, choice, said) else replace(choice, axes="")
+        _for_all(proposal, readings.choices[key], asked, readings)
     with right:
         _picture(proposal, choice, folder)
 
 
 def _usual(proposal: Proposal) -> Choice:
     spacing = (*proposal.spacing_mm, 1.0, 1.0, 1.0)[:3]
-    axes = "RAS" if proposal.reader == "array" else ""
-    return Choice(proposal.case, proposal.modality, axes=axes, spacing_mm=spacing if axes else ())
+    return Choice(proposal.case, proposal.modality, spacing_mm=spacing if proposal.reader == "array" else ())
+
+
+def _is_sure(proposal: Proposal, choice: Choice, said: Choice) -> bool:
+    """Whether a person stands by the axes: they were changed, or found right."""
+    if proposal.reader != "array" or choice.axes != USUAL:
+        return True
+    return st.checkbox("The picture lies right", bool(said.axes), key=f"right-{proposal.key}", help=RIGHT_TIP)
 
 
 def _form(proposal: Proposal, choice: Choice, sheet: Sheet) -> Choice:
@@ -99,7 +111,12 @@ def _modality(key: str, sheet: Sheet) -> str:
 
 def _axis(cell: Any, n: int, key: str, choice: Choice) -> str:
     letter: str = cell.selectbox(
-        f"{AXES[n]} to", list(ENDS), list(ENDS).index(choice.axes[n]), ENDS.__getitem__, f"axis-{n}-{key}", AXIS_TIP
+        f"{AXES[n]} to",
+        list(ENDS),
+        list(ENDS).index((choice.axes or USUAL)[n]),
+        ENDS.__getitem__,
+        f"axis-{n}-{key}",
+        AXIS_TIP,
     )
     return letter
 

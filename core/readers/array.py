@@ -135,6 +135,7 @@ def placed(values: NDArray[Any], item: Item, modality: str) -> Volume:
         data, affine = picture_to_ras(to_grey(values, warnings), (spacing[0], spacing[1]))
     elif values.ndim == 3:
         data, affine = to_ras(values, _affine(item))
+        warnings += [] if item.axes_order else ["NO-AXES"]
     else:
         raise RefusedError(
             f"The array has {values.ndim} axes; an image has 2 or 3. If its first axis counts pictures, have it read "

@@ -19,6 +19,8 @@ WARNINGS: dict[str, str] = {  # what stays with a case, and what it means
     "NII-FORMS-DISAGREE": "The header holds two geometries that disagree; the sform was used. Check left and right.",
     "NII-SHEAR": "The axes are not at right angles.",
     "NO-SPACING": "The file has no voxel spacing; 1 mm was assumed.",
+    "NO-AXES": "An array does not say how it lies; its axes were taken to run right, front and up. Left and right may "
+    "be swapped.",
     "NON-FINITE-REPLACED": "A few voxels were not numbers; they were set to the smallest value.",
     "PSEUDO-COLOUR": "The picture is in colour; its brightness was used, which is not a measured intensity.",
     "CT-NOT-HU": "The values do not look like Hounsfield units, so no unit is given.",

@@ -92,7 +92,7 @@ def _arrays() -> Iterator[tuple[str, Entry]]:
     good = npy(np.random.default_rng(0).uniform(1, 9, (4, 5, 6)))
     terabyte = "{'descr': '<f8', 'fortran_order': False, 'shape': (9999, 9999, 9999), }"
     code = "{'descr': '<f8', 'fortran_order': False, 'shape': __import__('os').system('true'), }"
-    yield "npy-good", Entry({"T1.npy": good}, {"NO-SPACING"})
+    yield "npy-good", Entry({"T1.npy": good}, {"NO-SPACING", "NO-AXES"})
     yield "npy-cut", one("T1.npy", good[:-9], {"NPY-TRUNCATED"})
     yield "npy-longer", one("T1.npy", good + b"x", {"NPY-LENGTH"})
     yield "npy-object", one("T1.npy", npy(np.array([{"a": 1}], dtype=object)), {"NPY-OBJECT", "SHAPE"})

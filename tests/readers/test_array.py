@@ -39,7 +39,7 @@ def test_an_array_of_three_axes_is_a_volume_as_it_is(array, tmp_path):
     volume = read(tmp_path / "x.npy")
     np.testing.assert_array_equal(volume.data, VOLUME)
     np.testing.assert_array_equal(volume.affine, np.eye(4))
-    assert volume.warnings == ("NO-SPACING",)
+    assert volume.warnings == ("NO-SPACING", "NO-AXES")
 
 
 def picture_value(volume: Volume, row: int, column: int) -> float:
