@@ -65,8 +65,10 @@ def _give(cohort: Cohort) -> None:
         "Cases", cohort.case_ids, key="label-cases", help="Who gets it. Leave empty for all.", placeholder="All cases"
     )
     text = "" if value == NONE else str(value or "")
-    said = "Take away" if not text else "Give"
-    if st.button(f"{said} label", type="primary", key="label-give", help="Also in the datasets made from this cohort"):
+    has_it = any(name in labels for labels in labels_of(cohort).values())
+    said = "Give" if text or not has_it else "Take away"
+    tip = "Also in the datasets made from this cohort" if text or has_it else "Write a value first"
+    if st.button(f"{said} label", type="primary", key="label-give", help=tip, disabled=not (text or has_it)):
         _apply(cohort, {case: {name: text} for case in cases or cohort.case_ids})
 
 

@@ -375,6 +375,20 @@ def test_an_array_is_drawn_as_it_is_said_to_lie_before_the_import(workspace):
         assert volume.data[:3, 12:, 15:].min() == 100  # the end of the first axis lies on the left now
 
 
+@pytest.mark.parametrize("is_right", [False, True])
+def test_how_an_array_lies_stays_in_doubt_until_a_person_says_it_is_right(is_right, workspace):
+    page = uploaded(array("patient_T1.npy", marked_array()))
+    if is_right:
+        page.checkbox(key="right-0000").check().run()
+    press(page, "Import")
+    assert ended(workspace, "ingest").state == "finished"
+    cohort = Cohort.open(workspace, "my-images")
+    (case_id,) = cohort.case_ids
+    volume = cohort.read_volume(case_id, "T1")
+    assert ("NO-AXES" in volume.warnings) == (not is_right)
+    assert volume.data[9:, 12:, 15:].min() == 100
+
+
 def test_what_an_array_cannot_be_is_said_at_once(workspace):
     page = uploaded(array("patient_T1.npy", marked_array()))
     page.selectbox(key="axis-0-0000").set_value("A").run()
