@@ -21,7 +21,7 @@ from ui.outcome import failure_notice, is_running, just_finished
 from ui.pickers import case_picker, cohort_picker, dataset_picker
 from ui.quality_view import check_button, quality_view
 from ui.state import State, workspace
-from ui.steps_view import images_of, recipe_form, steps_view
+from ui.steps_view import images_of, recipe_form, recipe_picker, steps_view
 from ui.views import turn_to, view_switch
 
 VIEWS = {"gallery": "Gallery", "case": "One case", "quality": "Quality"}
@@ -37,8 +37,11 @@ def make() -> None:
             empty_state("No case to prepare", "This cohort has no case. Import images on the Data page.")
             return
         modalities = sorted({m for case_id in cohort.case_ids for m in images_of(cohort, case_id)})
-        config = recipe_form(modalities, "brain-mr-ct" if cohort.info.get("simulated") else "generic")
-        start_controls(cohort, config)
+        recipe, usual = recipe_picker("brain-mr-ct" if cohort.info.get("simulated") else "generic")
+        above = st.container()  # the act stays in sight however long the form is
+        config = recipe_form(recipe, usual, modalities)
+        with above:
+            start_controls(cohort, config)
     if config is not None:
         with right, guard():
             case_id = case_picker([case_id for case_id in cohort.case_ids if images_of(cohort, case_id)])

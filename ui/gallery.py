@@ -60,7 +60,8 @@ def _pager(n: int) -> int:
     last = max(0, (n - 1) // ROWS)
     page = min(int(st.session_state.get(State.GALLERY_PAGE, 0)), last)
     st.session_state[State.GALLERY_PAGE] = page
-    for key, icon, tip, by in (("P", "chevron_left", "Earlier cases", -1), ("N", "chevron_right", "Further cases", 1)):
+    ways = (("P", "chevron_left", "Earlier cases", -1), ("N", "chevron_right", "Further cases", 1))
+    for key, icon, tip, by in ways if last else ():
         st.button(
             tip, icon=f":material/{icon}:", key=f"gallery-{key}", help=tip, shortcut=key, on_click=_turn, args=(by,),
             disabled=not 0 <= page + by <= last,

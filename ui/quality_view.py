@@ -97,7 +97,7 @@ def _how_acquired(dataset: Dataset, cases: Mapping[str, Measured]) -> None:
                 "Usual voxel": spacing_words(found.spacing_mm),
                 "Smallest to largest": spread or "all alike",
                 "Usual field": f"{size_words([round(v) for v in found.field_mm])} mm",
-                "Slices": ", ".join(f"{plane} {n}" for plane, n in found.planes.items()),
+                "Slices": ", ".join(f"{plane}: {n}" for plane, n in found.planes.items()),
                 "Unusual": ", ".join(found.odd) or "none",
             }
         )

@@ -74,7 +74,8 @@ class Question:
 
 def spoken(name: str) -> str:
     """A setting's name as a person reads it."""
-    return SPOKEN.get(name, name.replace("_", " ").capitalize())
+    words = name.removesuffix("_mm").replace("_", " ").capitalize()
+    return SPOKEN.get(name, f"{words} (mm)" if name.endswith("_mm") else words)
 
 
 def settings_form(

@@ -43,18 +43,11 @@ LOADED = "loaded"
 FIRST_STEPS = ("align", "resample", "mask", "normalise")  # what most people set; the others wait below
 FIRST_FIELDS = {"normalise": ("mr", "low", "high")}  # of a step with many settings, those that are asked at once
 PANE_HEIGHT_PX = 190
-PANES_A_ROW = 5
+PANES_A_ROW = 5  # or one more, so that none stands alone
 
 
-def recipe_form(modalities: Sequence[str], usual: str = "generic") -> PrepareConfig:
-    """A recipe, and the settings of its steps.
-
-    Args:
-        usual: the recipe that is chosen at first.
-
-    Raises:
-        InvalidConfigError: A setting does not fit.
-    """
+def recipe_picker(usual: str = "generic") -> tuple[str, PrepareConfig]:
+    """The name of a recipe and its settings; `usual` is chosen at first."""
     offered = dict(RECIPES)
     loaded = st.session_state.get(State.RECIPE)
     if loaded is not None:
@@ -68,14 +61,23 @@ def recipe_form(modalities: Sequence[str], usual: str = "generic") -> PrepareCon
         help="A starting point: settings that fit a kind of image. Every one can be changed below.",
     )
     st.caption(RECIPE_SUMMARIES.get(recipe, "The recipe that you loaded from a file."))
+    return recipe, offered[recipe]
+
+
+def recipe_form(recipe: str, start: PrepareConfig, modalities: Sequence[str]) -> PrepareConfig:
+    """The settings of a recipe's steps.
+
+    Raises:
+        InvalidConfigError: A setting does not fit.
+    """
     values: dict[str, Any] = {}
     for name in FIRST_STEPS:
-        values[name] = _step_form(name, recipe, offered[recipe], modalities)
+        values[name] = _step_form(name, recipe, start, modalities)
     others = [name for name, step in STEPS.items() if name not in FIRST_STEPS and step.Config.model_fields]
-    is_on = [STEPS[name].title for name in others if STEPS[name].is_on(getattr(offered[recipe], name))]
+    is_on = [STEPS[name].title for name in others if STEPS[name].is_on(getattr(start, name))]
     with st.expander(f"More steps{': ' + ', '.join(is_on) + ' on' if is_on else ', all off'}", icon=":material/tune:"):
         for name in others:
-            values[name] = _step_form(name, recipe, offered[recipe], modalities)
+            values[name] = _step_form(name, recipe, start, modalities)
     config = build(PrepareConfig, values)
     _recipe_file(recipe, config)
     return config
@@ -183,9 +185,10 @@ def _pictures(views: Sequence[View], plane: Plane, config: PrepareConfig) -> Non
     if first.unit == "HU" and config.normalise.method_of(first) == "window":
         low, high = config.normalise.ct_low, config.normalise.ct_high
         prepared = scaled(window, high - low, low)
-    for start in range(0, len(views), PANES_A_ROW):
-        row = views[start : start + PANES_A_ROW]
-        for cell, view in zip(st.columns(PANES_A_ROW, gap="small"), row, strict=False):
+    n_columns = PANES_A_ROW + (len(views) % PANES_A_ROW == 1)
+    for start in range(0, len(views), n_columns):
+        row = views[start : start + n_columns]
+        for cell, view in zip(st.columns(n_columns, gap="small"), row, strict=False):
             with cell:
                 _pane(view, plane, point, prepared if view.step == "normalise" else window)
 
