@@ -28,7 +28,8 @@ def augment(batch: Batch, rng: np.random.Generator) -> Batch:
     grid = _grid(batch, rng)
     x = {m: _intensity(F.grid_sample(t, grid, align_corners=False), rng) for m, t in batch.x.items()}
     mask = F.grid_sample(batch.mask.float(), grid, mode="nearest", align_corners=False) > 0.5
-    return replace(batch, x=x, mask=mask)
+    maps = {name: _turned(t, grid) if t.ndim == batch.mask.ndim - 1 else t for name, t in batch.answers.items()}
+    return replace(batch, x=x, mask=mask, answers=maps)
 
 
 def drop_modalities(batch: Batch, chance: float, rng: np.random.Generator) -> Batch:
@@ -54,6 +55,12 @@ def _grid(batch: Batch, rng: np.random.Generator) -> Tensor:
     theta[:, -2, -3], theta[:, -2, -2] = cos, -sin * h / w
     theta[:, -1, -3], theta[:, -1, -2] = sin * w / h * flip, cos * flip
     return F.affine_grid(_tensor(theta, batch), [n, 1, *batch.mask.shape[2:]], align_corners=False)
+
+
+def _turned(classes: Tensor, grid: Tensor) -> Tensor:
+    """A map of classes (B, *size) at the places of the grid; unknown (-1) where that is outside."""
+    known = F.grid_sample((classes[:, None] + 1).float(), grid, mode="nearest", align_corners=False)
+    return known[:, 0].round().long() - 1
 
 
 def _intensity(x: Tensor, rng: np.random.Generator) -> Tensor:

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.config import RunConfig, TrainConfig
+from core.config import RunConfig, Task, TrainConfig
 from core.dataset import Dataset
 from core.errors import InvalidConfigError
 from core.models.base import Batch, Shapes
+from core.tasks import answer_of
 from core.windows import cut_image, cut_mask, moved, patch_places, slice_position
 
 HELD_BYTES = 256 * 2**20  # training slices that fit in this are read once and held
@@ -35,14 +36,16 @@ def modalities_of(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
     return named or dataset.modalities
 
 
-def shapes_of(dataset: Dataset, modalities: Sequence[str], train: TrainConfig | None = None) -> Shapes:
+def shapes_of(
+    dataset: Dataset, modalities: Sequence[str], train: TrainConfig | None = None, tasks: tuple[Task, ...] = ()
+) -> Shapes:
     """What a model for this dataset is built for: slices, unless the training's settings ask for something else."""
     i, j, k = dataset.shape
     if train is None or train.input == "slices":
-        return Shapes(tuple(modalities), (i, j), k)
+        return Shapes(tuple(modalities), (i, j), k, tasks=tasks)
     if train.input == "stacks":
-        return Shapes(tuple(modalities), (i, j), k, train.stack)
-    return Shapes(tuple(modalities), tuple(min(train.patch, length) for length in dataset.shape), k)
+        return Shapes(tuple(modalities), (i, j), k, train.stack, tasks)
+    return Shapes(tuple(modalities), tuple(min(train.patch, length) for length in dataset.shape), k, tasks=tasks)
 
 
 def informative_patches(dataset: Dataset, case_ids: Sequence[str], shapes: Shapes, overlap: float = 0.5) -> list[Row]:
@@ -93,14 +96,37 @@ def make_batch(dataset: Dataset, rows: Sequence[Row], shapes: Shapes) -> Batch:
                 present[m][row] = True
     case_index = torch.tensor([numbers[case_id] for case_id, _ in rows], dtype=torch.long)
     positions = [slice_position(place, dataset.shape, shapes) for _, place in rows]
-    return Batch(x, present, mask, case_index, torch.tensor(positions, dtype=torch.long))
+    answers = _answers(dataset, rows, shapes)
+    return Batch(x, present, mask, case_index, torch.tensor(positions, dtype=torch.long), answers)
+
+
+def _answers(dataset: Dataset, rows: Sequence[Row], shapes: Shapes) -> dict[str, Tensor]:
+    """What the heads of the tasks should say of each row."""
+    answers = {}
+    for task in shapes.tasks:
+        if task.kind == "map":
+            answers[task.name] = _map_rows(dataset, rows, shapes, task.name)
+            continue
+        values = torch.tensor([answer_of(dataset, case_id, task) for case_id, _ in rows])
+        answers[task.name] = values if task.kind == "number" else values.nan_to_num(-1).long()
+    return answers
+
+
+def _map_rows(dataset: Dataset, rows: Sequence[Row], shapes: Shapes, name: str) -> Tensor:
+    """(B, *size) classes; -1 where a case has no such map."""
+    classes = torch.full((len(rows), *shapes.size), -1, dtype=torch.long)
+    for row, (case_id, place) in enumerate(rows):
+        if name in dataset.record(case_id)["label_maps"]:
+            classes[row] = torch.from_numpy(cut_mask(dataset.label_map(case_id, name), place, shapes)[0]).long()
+    return classes
 
 
 def take(batch: Batch, rows: Tensor) -> Batch:
     """The rows of a batch with these numbers, as a batch of its own."""
     x = {m: t[rows] for m, t in batch.x.items()}
     present = {m: t[rows] for m, t in batch.present.items()}
-    return Batch(x, present, batch.mask[rows], batch.case_index[rows], batch.position[rows])
+    answers = {name: t[rows] for name, t in batch.answers.items()}
+    return Batch(x, present, batch.mask[rows], batch.case_index[rows], batch.position[rows], answers)
 
 
 class Slices:

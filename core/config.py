@@ -122,8 +122,30 @@ class TrainConfig(Settings):
         0.0, ge=0, le=1e6, description="Pull codes of one slice together by InfoNCE; needs batches of 8 or more; 0: off"
     )
     triplet_weight: float = Field(0.0, ge=0, le=1e6, description="Pull codes of one slice together by triplets; 0: off")
+    tasks: Names = Field(
+        (), description="Labels or label maps that a head learns from the shared code, beside the images; empty: none"
+    )
+    task_weight: float = Field(
+        1.0, gt=0, le=1e6, description="How much a task counts: at 1, a nat of it as much as a nat in every pixel"
+    )
     init_from: str = Field("", description="Id of a run of the same model whose weights are the first ones")
     freeze: Names = Field((), description="What stays fixed: encoders, decoders, or all parts of a modality")
+
+
+class Task(Settings):
+    """What a head on the shared code answers, as it was when the run was made."""
+
+    name: str = Field(description="Name of the label, or of the label map")
+    kind: Literal["map", "class", "number"] = Field(
+        description="A class per pixel, a class per case, a number per case"
+    )
+    classes: tuple[str, ...] = Field((), description="Names of the classes, in the order of the head's outputs")
+    mean: float = Field(0.0, description="Of a number, over the training cases")
+    sd: float = Field(1.0, gt=0, description="Of a number, over the training cases")
+
+    @property
+    def n_outputs(self) -> int:
+        return len(self.classes) or 1
 
 
 class RunConfig(Settings):
@@ -134,6 +156,7 @@ class RunConfig(Settings):
     model: str = Field(description="Name in the registry of models")
     model_settings: dict[str, Any] = Field(default_factory=dict, description="Settings of that model")
     train: TrainConfig = Field(default_factory=TrainConfig, description="Settings of the training")
+    tasks: tuple[Task, ...] = Field((), description="What `train.tasks` were found to be")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of the split, the weights and the batches")
     fold: int | None = Field(None, ge=0, description="Which fold is held out, counted from 0")
     n_folds: int | None = Field(None, ge=2, description="How many folds the cases are divided into")

@@ -32,6 +32,7 @@ from core.synthesis import (
     synthesise_case,
     to_device,
 )
+from core.task_scores import score_tasks
 from core.types import Array
 from core.workspace import plain
 
@@ -80,7 +81,9 @@ def evaluate(
     progress: Progress = silent,
     subsets: Subsets = "all",
 ) -> dict[str, Any]:
-    """Rows per case, their summary over cases, checks that the source is read, protocol and cost; strict JSON.
+    """Rows per case, their summary over cases, checks that the source is read, the tasks, protocol and cost.
+
+    All of it is strict JSON.
 
     Args:
         case_ids: the run's held-out test cases by default.
@@ -109,6 +112,7 @@ def evaluate(
             checks += _check_source(loaded, view, found, _stranger(loaded, cases, case_id, task))
             rows += found
             done += 1
+    answers = score_tasks(loaded, cases, lambda done, n, said="": progress(total, total, said))
     progress(total, total, "Summing up")
     result = {
         "run": loaded.run.id,
@@ -118,6 +122,7 @@ def evaluate(
         "rows": rows,
         "summary": summarise(rows),
         "checks": checks,
+        **answers,
         "cost": cost_of(loaded, _seconds_per_case(loaded, plans)),
     }
     return dict(plain(result))

@@ -13,11 +13,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 
-from core.batches import case_batches, crop, make_batch, modalities_of, shapes_of
-from core.config import build
+from core.assembly import build_model
+from core.batches import case_batches, crop, make_batch
 from core.dataset import Dataset, Split
 from core.errors import DeviceError, InvalidConfigError, NotFoundError, UserError
-from core.models import MODELS
 from core.models.base import Batch, Model, Shapes, place
 from core.runs import Run
 from core.types import PHYSICAL_UNITS, Array, Volume
@@ -80,15 +79,11 @@ def load_run(workspace: Workspace, run: Run, device: str | torch.device = "cpu")
             "Train again, or restore the dataset.",
             "DATASET-CHANGED",
         )
-    if config.model not in MODELS:
-        raise InvalidConfigError(f"There is no model of that name here. Known: {', '.join(sorted(MODELS))}.")
-    modalities = modalities_of(config, dataset)
-    kind = MODELS[config.model]
-    model = kind(build(kind.Config, config.model_settings), shapes_of(dataset, modalities, config.train))
+    model = build_model(config, dataset)
     _fill(model, weights)
     place(model.eval(), chosen)
     split = dataset.split(config.seed, config.fold, config.n_folds)
-    return LoadedRun(run, dataset, model, modalities, split, chosen)
+    return LoadedRun(run, dataset, model, model.shapes.modalities, split, chosen)
 
 
 def checked_weights(run: Run) -> bytes:

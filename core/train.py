@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.assembly import build_model, check_model, kind_of
 from core.augment import augment, drop_modalities
-from core.batches import Slices, informative_rows, modalities_of, shapes_of
+from core.batches import Slices, informative_rows
 from core.compute import algorithms, autocast, compile_networks
 from core.config import RunConfig, TrainConfig, build
 from core.dataset import Dataset, Split
@@ -20,7 +21,6 @@ from core.early_stop import EarlyStop
 from core.errors import InvalidConfigError, UserError
 from core.fit import fit_once
 from core.memory import backward
-from core.models import MODELS
 from core.models.base import Batch, Model, place
 from core.models.terms import with_terms
 from core.previews import write_preview
@@ -28,6 +28,7 @@ from core.progress import Cancelled, Progress, silent
 from core.resume import Resume
 from core.runs import Run
 from core.schedule import Clock, learning_rate, optimiser
+from core.tasks import find_tasks
 from core.transfer import start_from, trainable_parts
 from core.validation import logged, loss_on, sample, settled_loss
 from core.weights import save_weights
@@ -49,7 +50,7 @@ def make_config(  # noqa: PLR0913
     Raises:
         InvalidConfigError: Whatever does not fit: a name, a limit, a fold, a modality.
     """
-    kind = _kind(model)
+    kind = kind_of(model)
     settings = build(kind.Config, model_settings)
     config = build(
         RunConfig,
@@ -65,28 +66,15 @@ def make_config(  # noqa: PLR0913
         },
     )
     split = dataset.split(seed, fold, n_folds)
+    config = config.model_copy(update={"tasks": find_tasks(dataset, config.train.tasks, split.train)})
     if config.train.patience and not split.val:
         raise InvalidConfigError(
             "train.patience: stopping early needs validation cases, which are set aside from 10 training cases on. "
             "Set it to 0.",
             "NO-VALIDATION",
         )
-    with torch.device("meta"):
-        build_model(config, dataset)
+    check_model(config, dataset)
     return config
-
-
-def _kind(name: str) -> type[Model]:
-    if name not in MODELS:
-        raise InvalidConfigError(f"There is no model {name[:40]}. Known: {', '.join(sorted(MODELS))}.", "NO-MODEL")
-    return MODELS[name]
-
-
-def build_model(config: RunConfig, dataset: Dataset) -> Model:
-    """The run's model with fresh weights."""
-    kind = _kind(config.model)
-    settings = build(kind.Config, config.model_settings)
-    return kind(settings, shapes_of(dataset, modalities_of(config, dataset), config.train))
 
 
 def train(run: Run, dataset: Dataset, device: torch.device, progress: Progress = silent) -> Model:

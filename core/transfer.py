@@ -66,7 +66,7 @@ def trainable_parts(model: Model, fixed: tuple[str, ...]) -> dict[str, list[nn.P
     Raises:
         InvalidConfigError: The model has no part of that name, or nothing is left to learn.
     """
-    parts = model.parts()
+    parts = _with_heads(model, model.parts())
     if not fixed:
         return parts
     named = dict(model.named_parameters())
@@ -80,6 +80,14 @@ def trainable_parts(model: Model, fixed: tuple[str, ...]) -> dict[str, list[nn.P
     if not all(left.values()):
         raise InvalidConfigError("train.freeze: nothing is left to learn. Keep fewer parts fixed.", "ALL-FIXED")
     return left
+
+
+def _with_heads(model: Model, parts: dict[str, list[nn.Parameter]]) -> dict[str, list[nn.Parameter]]:
+    """Heads are learnt with the first part, where the codes are."""
+    first, *_ = parts
+    known = {id(parameter) for parameter in parts[first]}
+    heads = list(model.heads.parameters()) if model.heads is not None else []
+    return {**parts, first: parts[first] + [parameter for parameter in heads if id(parameter) not in known]}
 
 
 def _belongs(place: str, name: str) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 from core.batches import informative_rows, make_batch
 from core.dataset import Dataset
 from core.models.base import Batch, Model, Shapes
+from core.models.heads import task_losses
 
 MAX_ROWS, MAX_PIXELS = 64, 2**20
 AFTER_WARM_UPS = 10**9  # a step
@@ -30,6 +31,7 @@ def loss_on(model: Model, batch: Batch, step: int) -> dict[str, float]:
         torch.manual_seed(0)
         parts = tuple(model.parts()) or ("model",)
         losses = [logged(model.loss(batch, part, step), part, len(parts)) for part in parts]
+        losses.append(logged(task_losses(model, batch), parts[0], len(parts)))
     return {key: value for loss in losses for key, value in loss.items()}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import product
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from core.models.base import Shapes
 from core.types import Array
 
 Triple = tuple[int, int, int]
+V = TypeVar("V", bound=np.generic)
 
 
 def starts(length: int, window: int, overlap: float) -> list[int]:
@@ -66,8 +68,8 @@ def cut_image(slices: NDArray[np.float32], number: int, place: int, shapes: Shap
     return np.array(slices[up, number, across, along].transpose(1, 2, 0))[None]
 
 
-def cut_mask(mask: NDArray[np.bool_], place: int, shapes: Shapes) -> NDArray[np.bool_]:
-    """(1, *size) of a case's mask (I, J, K); that of a stack is its middle slice's."""
+def cut_mask(mask: NDArray[V], place: int, shapes: Shapes) -> NDArray[V]:
+    """(1, *size) of a case's mask or label map (I, J, K); that of a stack is its middle slice's."""
     if shapes.spatial_dims == 2:
         return np.array(mask[:, :, place])[None]
     i, j, k = mask.shape

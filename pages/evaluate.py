@@ -28,6 +28,7 @@ from ui.run_form import makes_images
 from ui.state import State, workspace
 from ui.style import simulated_badge
 from ui.switch import switch
+from ui.task_view import answered, task_view
 from ui.words import count_words
 
 COLUMNS = ("run", "kind", "fold", "model", "case", "given", "target", "mae", "mae_unit", "psnr", "ssim", "mse",
@@ -63,7 +64,9 @@ def show_run(table: Table, pair: Pair, pairs: list[Pair], metric: str, waiting: 
     runs = {entry.name: entry for entry in ranked(table.runs, pair, metric) or table.runs}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         entry = runs[st.selectbox("Look into", list(runs), key="entry", help="One run in detail.", width=280)]
-        view = switch("View", VIEWS, State.RUN_VIEW, is_label_shown=False)
+        rows = answered(table.items, entry)
+        views = VIEWS | ({"tasks": "Tasks"} if rows else {})
+        view = switch("View", views, State.RUN_VIEW, is_label_shown=False)
         st.space("stretch")
         if waiting:
             with st.popover(f"{count_words(len(waiting), 'run')} without results", icon=":material/pending:"):
@@ -72,6 +75,8 @@ def show_run(table: Table, pair: Pair, pairs: list[Pair], metric: str, waiting: 
         protocol_view(table)
     elif view == "source":
         source_check(entry, table.mae_units)
+    elif view == "tasks":
+        task_view(rows)
     else:
         left, right = st.columns([7, 3], gap="medium")
         with left:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from core.config import Names, Settings, TrainConfig
 from core.dataset import Dataset, Split
 from core.errors import UserError
 from core.runs import Run, list_runs
+from core.tasks import task_names
 from ui.settings_form import settings_form
 from ui.state import workspace
 from ui.words import count_words
@@ -114,7 +115,7 @@ def run_settings(dataset: Dataset, model: str) -> tuple[dict[str, Any], dict[str
         st.caption("Fitted once over the training cases, in seconds to a minute.")
         training = settings_form(FittedTraining, f"train-{model}", choices={"modalities": modalities})
     else:
-        training = _training_settings(card, model, modalities)
+        training = _training_settings(card, model, dataset)
     st.markdown(f"**{card.title}**", help=card.summary)
     of_model = settings_form(
         card.Config, f"model-{model}", choices=dict.fromkeys(("given", "source", "target"), modalities)
@@ -122,12 +123,13 @@ def run_settings(dataset: Dataset, model: str) -> tuple[dict[str, Any], dict[str
     return of_model, training
 
 
-def _training_settings(card: ModelCard, model: str, modalities: Sequence[str]) -> dict[str, Any]:
+def _training_settings(card: ModelCard, model: str, dataset: Dataset) -> dict[str, Any]:
     st.markdown("**Training**", help="How long and how the model learns")
     choices = {
-        "modalities": modalities,
+        "modalities": dataset.modalities,
+        "tasks": task_names(dataset),
         "init_from": ("", *(run.id for run in list_runs(workspace()) if run.has_weights and run.config.model == model)),
-        "freeze": ("encoders", "decoders", *modalities),
+        "freeze": ("encoders", "decoders", *dataset.modalities),
     }
     return settings_form(TrainConfig, f"train-{model}", dict(card.train_defaults), FIRST_FIELDS, choices)
 

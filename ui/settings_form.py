@@ -51,7 +51,7 @@ SPOKEN = {  # where the name is no word
     "preview_every": "Steps between previews",
 }
 
-EMPTY_WORDS = {"freeze": "Nothing", "init_from": "Fresh weights"}  # where an empty answer means this
+EMPTY_WORDS = {"freeze": "Nothing", "tasks": "None", "init_from": "Fresh weights"}  # where an empty answer means this
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from core.config import Settings
+from core.config import Settings, Task
 
 FAST_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}  # 2-4 times faster on a CPU, more on a GPU
 
@@ -25,20 +25,22 @@ class Shapes:
             by themselves.
         n_positions: slices per volume, so that a model may keep one image per position.
         channels: per modality: the slices of a stack, else 1.
+        tasks: what heads on the shared code learn beside the images.
     """
 
     modalities: tuple[str, ...]
     size: tuple[int, ...]
     n_positions: int
     channels: int = 1
+    tasks: tuple[Task, ...] = ()
 
     @property
     def spatial_dims(self) -> int:
         return len(self.size)
 
     def only(self, modalities: Sequence[str]) -> Shapes:
-        """The same windows of no modality but these."""
-        return replace(self, modalities=tuple(modalities))
+        """The same windows of no modality but these, without tasks."""
+        return replace(self, modalities=tuple(modalities), tasks=())
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,8 @@ class Batch:
         mask: (B, 1, *size) bool, the pixels that are judged.
         case_index: (B,) long, which case a row is from.
         position: (B,) long, slice index in the volume.
+        answers: task -> what its head should say: classes (B,) or (B, *size) long, -1 where unknown; numbers (B,), in
+            standard deviations from their mean, NaN where unknown.
     """
 
     x: Mapping[str, Tensor]
@@ -58,6 +62,7 @@ class Batch:
     mask: Tensor
     case_index: Tensor
     position: Tensor
+    answers: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -80,6 +85,7 @@ class Batch:
             self.mask.to(device, non_blocking=True),
             self.case_index.to(device, non_blocking=True),
             self.position.to(device, non_blocking=True),
+            {name: t.to(device, non_blocking=True) for name, t in self.answers.items()},
         )
 
 
@@ -120,6 +126,7 @@ class Model(nn.Module, ABC):
         super().__init__()
         self.config: Any = config
         self.shapes = shapes
+        self.heads: nn.Module | None = None  # of the tasks; see core.models.heads
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """One optimiser each; their losses are taken in turn, the other parts frozen. None: fitted once, with `fit`.

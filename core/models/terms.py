@@ -13,6 +13,7 @@ from core.config import TrainConfig
 from core.errors import InvalidConfigError
 from core.models.base import Batch, Model
 from core.models.formulas import sum_of
+from core.models.heads import task_losses
 
 TEMPERATURE = 0.07
 MARGIN = 0.2  # on unit vectors, whose distances lie between 0 and 2
@@ -96,7 +97,14 @@ def _shares_code(model: Model, modalities: Sequence[str]) -> bool:
 def with_terms(losses: dict[str, Tensor], model: Model, batch: Batch, settings: TrainConfig) -> dict[str, Tensor]:
     """A model's losses and the added terms, which count in the total."""
     added = added_terms(model, batch, settings)
+    if _learns_tasks(model):
+        added |= {name: settings.task_weight * loss for name, loss in task_losses(model, batch).items()}
     return losses | added | {"total": sum(added.values(), losses["total"])}
+
+
+def _learns_tasks(model: Model) -> bool:
+    """Whether the heads are in the part whose turn it is."""
+    return model.heads is not None and any(parameter.requires_grad for parameter in model.heads.parameters())
 
 
 def _on_pair(term: Term, units: Mapping[str, Tensor], negatives: Tensor, batch: Batch, pair: tuple[str, str]) -> Tensor:

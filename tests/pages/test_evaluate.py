@@ -236,3 +236,23 @@ def test_fifty_runs_stand_in_one_table(judged_place):
     page = opened(pair=pair_id(PAIR), judged_on=result["protocol"]["fingerprint"])
     assert not page.exception
     assert len(page.dataframe[0].value) >= 50
+
+
+def test_what_heads_answer_stands_in_a_table_of_its_own(judged_place):
+    run = next(run for run in runs_of(judged_place) if run.has_weights and run.config.fold is None and run.result)
+    given = ((["T1"], 0.4), (["T1", "CT"], 0.9))
+    rows = [
+        {"case": f"c{n}", "given": m, "task": "lesion", "class": "lesion", "metric": "Dice", "value": value + n / 100}
+        for m, value in given
+        for n in range(6)
+    ]
+    run.write_result({**run.result, "tasks": rows})
+    fingerprint = run.result["protocol"]["fingerprint"]
+    page = opened(judged_on=fingerprint, run_view="tasks")
+    assert not page.exception
+    frame = next(table.value for table in page.dataframe if "given" in table.value)
+    assert frame["given"].tolist() == ["T1 + CT", "T1"]
+    assert frame["lesion"].tolist() == pytest.approx([0.925, 0.425])
+    assert frame["interval"].str.contains(" to ").all()
+    plain = opened(judged_on=fingerprint, run_view="source")
+    assert "Tasks" in str(plain.get("button_group"))

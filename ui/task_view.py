@@ -1,0 +1,73 @@
+"""Evaluate: what a run's heads answer from every subset of modalities, beside the images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from ui.results import Entry, Judged
+from ui.words import count_words
+
+METRIC_HELP = {
+    "Dice": "Overlap of what was found with the truth, 0 to 1, in the mask; of cases where either has any.",
+    "accuracy": "Share of cases whose most probable class is the true one.",
+    "probability": "What the true class was given, 0 to 1; guessing gives one over the number of classes.",
+    "absolute error": "Between what was said and the label, in the label's own unit. Lower is better.",
+}
+
+
+def answered(items: Sequence[Judged], entry: Entry) -> list[dict[str, Any]]:
+    """The rows of the tasks of an entry's runs, each case from the run that held it out."""
+    runs = set(entry.run_of.values())
+    return [row for item in items if item.run.id in runs for row in item.result.get("tasks", ())]
+
+
+def task_view(rows: Sequence[dict[str, Any]]) -> None:
+    """A table per task: a line a subset, the best first; a column a class or a metric, mean over cases."""
+    names = list(dict.fromkeys(row["task"] for row in rows))
+    name = names[0]
+    if len(names) > 1:
+        name = st.selectbox("Task", names, key="head", help="What a head on the shared code answers.", width=280)
+    lines, columns, n = task_table([row for row in rows if row["task"] == name])
+    metric = next(row["metric"] for row in rows if row["task"] == name)
+    st.dataframe(
+        pd.DataFrame(lines),
+        hide_index=True,
+        column_config={
+            "given": st.column_config.TextColumn("Given", width=230, help="The head saw the code of these alone."),
+            **{column: st.column_config.NumberColumn(column, format="%.3f", help=said) for column, said in columns},
+            "interval": st.column_config.TextColumn(
+                "95 % interval", help=f"Of the first column's mean {metric}; BCa bootstrap over cases, from 6 cases on."
+            ),
+        },
+        placeholder="too few cases",
+        alt=f"{name} from every subset of modalities",
+    )
+    st.caption(f"Means over up to {count_words(n, 'held-out case')}. The shared code was learnt with images and task.")
+
+
+def task_table(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[tuple[str, str]], int]:
+    """Lines, columns with their help, and the largest number of cases in a mean."""
+    from core.statistics import mean_interval
+
+    groups: dict[tuple[str, ...], dict[str, list[float]]] = {}
+    columns: dict[str, str] = {}
+    for row in rows:
+        column = row["class"] or row["metric"]
+        columns[column] = METRIC_HELP[row["metric"]]
+        groups.setdefault(tuple(row["given"]), {}).setdefault(column, []).append(row["value"])
+    lines, n = [], 0
+    first = next(iter(columns))
+    for given, values in groups.items():
+        stats = {column: mean_interval(values[column]) for column in columns if column in values}
+        n = max([n, *(stat.n for stat in stats.values())])
+        head = stats.get(first)
+        interval = f"{head.low:.3f} to {head.high:.3f}" if head and head.low is not None else None
+        means = {column: stat.mean for column, stat in stats.items()}
+        lines.append({"given": " + ".join(given), **means, "interval": interval})
+    is_error = rows[0]["metric"] == "absolute error"
+    lines.sort(key=lambda line: line.get(first, 0.0) * (1 if is_error else -1))
+    return lines, list(columns.items()), n
