@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from core.errors import InvalidConfigError
-from core.preprocess.grids import Grid, canonical, coverage, resample
+from core.preprocess.grids import Grid, canonical, resample, resample_covered
 from core.preprocess.intensity import NormaliseConfig, intensity_range, normalise
 from core.preprocess.masks import make_mask
 from core.types import Volume
@@ -73,7 +73,18 @@ def test_outside_the_image_is_air_in_ct_and_the_least_value_elsewhere() -> None:
     far = Grid((3, 3, 3), np.diag([1.0, 1, 1, 1]) + np.array([[0, 0, 0, 500.0]] + [[0] * 4] * 3))
     assert np.all(resample(volume, far).data == volume.data.min())
     assert np.all(resample(Volume(volume.data, volume.affine, "CT", "HU"), far).data == -1024)
-    assert not coverage(volume, far).any()
+    assert not resample_covered(volume, far)[1].any()
+
+
+@pytest.mark.parametrize("unit", ["a.u.", "label"])
+def test_covered_is_what_lies_within_half_a_voxel_of_the_image(unit: str) -> None:
+    volume = Volume(np.full((4, 5, 6), 7, np.float32), np.diag([1.0, 2, 3, 1]), "T1", unit)
+    grid = Grid((9, 14, 16), np.array([[1.0, 0, 0, -2.2], [0, 1, 0, -3.3], [0, 0, 1.5, -4.4], [0, 0, 0, 1]]))
+    index = np.stack(np.indices(grid.shape), axis=-1) * [1, 1, 1.5] + [-2.2, -3.3, -4.4]
+    expected = ((index >= -0.5 * np.array([1, 2, 3])) & (index <= [3.5, 9, 16.5])).all(axis=-1)
+    moved, covered = resample_covered(volume, grid)
+    np.testing.assert_array_equal(covered, expected)
+    np.testing.assert_array_equal(moved.data, np.where(expected | (unit != "label"), 7, 0))
 
 
 def test_a_label_map_keeps_whole_numbers() -> None:
@@ -87,8 +98,9 @@ def test_a_label_map_keeps_whole_numbers() -> None:
 def test_a_picture_of_one_slice_can_be_resampled_in_its_plane() -> None:
     volume = Volume(np.arange(20, dtype=np.float32).reshape(4, 5, 1) + 3, np.diag([1.0, 2, 1, 1]), "T1")
     grid = Grid((4, 10, 1), np.array([[1.0, 0, 0, 0], [0, 1, 0, -0.5], [0, 0, 1, 0], [0, 0, 0, 1]]))
-    assert coverage(volume, grid).all()
-    assert resample(volume, grid).data.max() == pytest.approx(22)
+    moved, covered = resample_covered(volume, grid)
+    assert covered.all()
+    assert moved.data.max() == pytest.approx(22)
 
 
 def test_hounsfield_units_and_uptake_have_fixed_windows_mr_its_own_percentiles() -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import SimpleITK as sitk
 from pydantic import Field
 
 from core.config import Settings
 from core.itk import from_itk, one_thread, to_itk
-from core.preprocess.masks import make_mask
+from core.preprocess.masks import background_of, make_mask
 from core.preprocess.piece import Piece
 from core.types import PHYSICAL_UNITS, Volume
 
@@ -34,7 +32,7 @@ def _is_mr(volume: Volume) -> bool:
 
 
 def correct(volume: Volume) -> Volume:
-    """The volume divided by its bias field; voxels outside the body stay in step with those inside.
+    """The volume divided by its bias field; voxels outside the body stay in step, an empty background stays as it is.
 
     Source:
         Tustison et al. 2010, N4ITK: improved N3 bias correction, IEEE TMI 29(6).
@@ -44,8 +42,9 @@ def correct(volume: Volume) -> Volume:
         max(1, min(round(WORKING_MM / mm), n // MIN_VOXELS or 1))
         for mm, n in zip(volume.spacing_mm, volume.data.shape, strict=True)
     ]
-    floor = float(volume.data.min())
-    image = sitk.Cast(to_itk(volume.data - np.float32(floor) + np.float32(1e-3), volume.affine), sitk.sitkFloat32)
+    background = background_of(volume.data)
+    above = volume.data - background
+    image = to_itk(np.maximum(above, 0) + np.float32(1e-3), volume.affine)
     inside = to_itk(mask.astype(np.uint8), volume.affine)
     coarse, coarse_inside = sitk.Shrink(image, factors), sitk.Shrink(inside, factors)
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
@@ -54,4 +53,4 @@ def correct(volume: Volume) -> Volume:
         n4.Execute(coarse, coarse_inside)
         field = np.exp(from_itk(n4.GetLogBiasFieldAsImage(image)))
     field /= field[mask].mean()
-    return replace(volume, data=((volume.data - floor) / field + floor).astype(np.float32))
+    return volume.with_data(np.asarray(above / field + background, np.float32))

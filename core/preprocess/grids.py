@@ -15,6 +15,7 @@ from core.types import Affine, Volume
 Mask = NDArray[np.bool_]
 MAX_VOXELS = 512**3
 AIR_HU = -1024.0
+NOWHERE = np.finfo(np.float32).min  # a value that no image has
 RIGHT_ANGLE = 1e-4  # cosine up to which two axes count as upright to each other
 
 
@@ -46,20 +47,28 @@ def resample(volume: Volume, grid: Grid) -> Volume:
     What lies outside the image becomes air (CT) or the image's least value. A volume on this very grid is returned
     untouched.
     """
+    return resample_covered(volume, grid)[0]
+
+
+def resample_covered(volume: Volume, grid: Grid) -> tuple[Volume, Mask]:
+    """The volume on another grid, as `resample` makes it, and (I, J, K) where on the grid it has data at all."""
     if grid.is_grid_of(volume):
-        return volume.with_data(volume.data, grid.affine)
-    least = 0.0 if volume.is_label else float(volume.data.min())
-    method = sitk.sitkNearestNeighbor if volume.is_label else sitk.sitkLinear
+        return volume.with_data(volume.data, grid.affine), np.ones(grid.shape, dtype=bool)
     place, transform = _place(volume.affine)
-    moved = sitk.Resample(
-        to_itk(volume.data, place),
-        to_itk(np.zeros(grid.shape, np.uint8), grid.affine),
-        transform,
-        method,
-        AIR_HU if volume.unit == "HU" else least,
-        sitk.sitkFloat32,
+    moved = from_itk(
+        sitk.Resample(
+            to_itk(volume.data, place),
+            to_itk(np.zeros(grid.shape, np.uint8), grid.affine),
+            transform,
+            sitk.sitkNearestNeighbor if volume.is_label else sitk.sitkLinear,
+            float(NOWHERE),
+            sitk.sitkFloat32,
+        )
     )
-    return volume.with_data(from_itk(moved), grid.affine)
+    covered = moved != NOWHERE
+    outside = AIR_HU if volume.unit == "HU" else 0.0 if volume.is_label else float(volume.data.min())
+    np.copyto(moved, np.float32(outside), where=~covered)
+    return volume.with_data(moved, grid.affine), covered
 
 
 def _place(affine: Affine) -> tuple[Affine, sitk.Transform]:
@@ -74,11 +83,3 @@ def _place(affine: Affine) -> tuple[Affine, sitk.Transform]:
     transform.SetMatrix([float(value) for value in lps[:3, :3].ravel()])
     transform.SetTranslation([float(value) for value in lps[:3, 3]])
     return straight, transform
-
-
-def coverage(volume: Volume, grid: Grid) -> Mask:
-    """(I, J, K): where on the grid the volume has data at all."""
-    if grid.is_grid_of(volume):
-        return np.ones(grid.shape, dtype=bool)
-    ones = Volume(np.ones_like(volume.data), volume.affine, volume.modality, unit="label")
-    return resample(ones, grid).data > 0

@@ -24,9 +24,8 @@ def make_mask(reference: Volume, method: str) -> tuple[Mask, list[str]]:
     data = reference.data
     if method == "none":
         return np.ones(data.shape, dtype=bool), []
-    # Spline interpolation rings below a background of 0.
-    background = np.float32(0) if np.mean(data == 0) > EXTRACTED_SHARE else data.min()
-    is_extracted = reference.unit != "HU" and np.mean(data == background) > EXTRACTED_SHARE
+    background = background_of(data)
+    is_extracted = reference.unit != "HU" and np.count_nonzero(data == background) > EXTRACTED_SHARE * data.size
     barely = 1e-6 * (data.max() - background)  # what interpolation's rounding leaks into neighbouring voxels
     mask = data > background + barely if is_extracted else _body(reference)
     mask = _largest_filled(mask)
@@ -35,6 +34,12 @@ def make_mask(reference: Volume, method: str) -> tuple[Mask, list[str]]:
     if mask.mean() < 0.02:
         return np.ones(data.shape, dtype=bool), [*warnings, "NO-FOREGROUND"]
     return mask, warnings
+
+
+def background_of(data: Array) -> np.float32:
+    """What surrounds the object: 0 where much is just that (interpolation rings below it), else the least value."""
+    is_zero = np.count_nonzero(data == 0) > EXTRACTED_SHARE * data.size
+    return np.float32(0) if is_zero else np.float32(data.min())
 
 
 def _body(volume: Volume) -> Mask:

@@ -19,7 +19,7 @@ from core.preprocess.brain import T1_LIKE, extract_brain
 from core.preprocess.compress import CompressConfig, compress_case
 from core.preprocess.crop import CropConfig, crop_case
 from core.preprocess.deface import DefaceConfig, deface_case
-from core.preprocess.grids import AIR_HU, Mask, canonical, coverage, resample
+from core.preprocess.grids import AIR_HU, Mask, canonical, resample_covered
 from core.preprocess.intensity import NormaliseConfig, intensity_range, normalise, scale_doubts
 from core.preprocess.masks import make_mask
 from core.preprocess.piece import Piece, Step
@@ -80,9 +80,9 @@ def _canonical(piece: Piece, config: CanonicalConfig) -> Piece:
 
 
 def _resample(piece: Piece, config: ResampleConfig) -> Piece:
-    covered = {name: coverage(volume, piece.grid) for name, volume in piece.volumes.items()}
-    moved = {name: resample(volume, piece.grid) for name, volume in piece.volumes.items()}
-    return replace(piece, volumes=moved, covered=covered)
+    found = {name: resample_covered(volume, piece.grid) for name, volume in piece.volumes.items()}
+    covered = {name: mask for name, (_, mask) in found.items()}
+    return replace(piece, volumes={name: volume for name, (volume, _) in found.items()}, covered=covered)
 
 
 def _mask(piece: Piece, config: MaskConfig) -> Piece:

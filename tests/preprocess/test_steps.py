@@ -16,6 +16,7 @@ from core.preprocess.crop import CropConfig, crop_case
 from core.preprocess.deface import DefaceConfig, deface_case, face_of
 from core.preprocess.faces import shows_face
 from core.preprocess.grids import Grid, canonical
+from core.preprocess.masks import make_mask
 from core.preprocess.piece import Piece
 from core.preprocess.repair import RepairConfig, repair_case
 from core.preprocess.tissue import BONE, CSF, GREY, SOFT, WHITE, TissueConfig, brain_tissue, label_case
@@ -49,6 +50,18 @@ def test_a_known_drift_is_taken_out_again() -> None:
     for tissue in (2, 3):
         before, after = (float(np.std(x[classes == tissue]) / np.mean(x[classes == tissue])) for x in (noisy, even))
         assert after < 0.3 * before
+
+
+def test_an_extracted_brain_is_still_one_after_its_drift_is_taken_out() -> None:
+    """Interpolation rang below 0 at its edge: the emptiness around it stays exactly 0."""
+    classes, _ = ball()
+    data = np.choose(classes, [0, 200, 500, 800]).astype(np.float32)
+    data[5, 20:30, 15:25] = -3
+    even = correct(Volume(data, np.diag([3.0, 2.0, 4.0, 1.0]), "T1"))
+    np.testing.assert_array_equal(even.data == 0, data == 0)
+    mask, warnings = make_mask(even, "brain")
+    assert warnings == []
+    np.testing.assert_array_equal(mask, classes > 0)
 
 
 def test_measured_values_keep_their_drift() -> None:
