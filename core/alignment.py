@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ CLEAR_SCORE = 1.06  # below it the images tell little of each other, and every d
 SURE = 2.0  # standard errors
 REACH_MM = 15.0  # how far from the scanner's geometry a faint pair is looked for
 MIN_OVERLAP = 0.3
+THIN = 3  # so many-th of the points where a clear pair is compared over several mm
 
 
 @dataclass(frozen=True)
@@ -46,46 +48,81 @@ class Check:
     towards_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     sureness: float = 0.0
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a record."""
+        rounded = {"offset_mm": round(self.offset_mm, 2), "score": round(self.score, 4)}
+        known = {"verdict": self.verdict, **rounded, "overlap": round(self.overlap, 3), "flipped": self.flipped}
+        return known if self.score >= CLEAR_SCORE else {**known, "sureness": round(self.sureness, 1)}
+
+
+def check_alignment(moving: Volume, fixed: Volume) -> Check:
+    """How well `moving` lies on `fixed`, as a `Sight` says."""
+    return Sight(Probe.of(moving, fixed)).check
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """A look at the score here, a little beside (a parabola tells where the peak is) and far beside.
+
+    Each part is looked at when it is asked for: the verdict costs thrice what score and offset cost together.
+    """
+
+    probe: Probe
+
+    @cached_property
+    def here(self) -> Scores:
+        return self.probe.scores()
+
+    @property
+    def score(self) -> float:
+        return float(self.here[0])
+
     @property
     def is_clear(self) -> bool:
         """Whether the images share enough for a free search to find its way."""
         return self.score >= CLEAR_SCORE
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for a record."""
-        rounded = {"offset_mm": round(self.offset_mm, 2), "score": round(self.score, 4)}
-        known = {"verdict": self.verdict, **rounded, "overlap": round(self.overlap, 3), "flipped": self.flipped}
-        return known if self.is_clear else {**known, "sureness": round(self.sureness, 1)}
+    @property
+    def offset_mm(self) -> float:
+        """How far the best place seems to be from the present one, as in `Check`."""
+        return self._beside_mm if self.is_clear and self.probe.overlap >= MIN_OVERLAP else self.check.offset_mm
 
+    @cached_property
+    def _near(self) -> NDArray[np.float64]:
+        return _around(self.probe, NEAR)
 
-def check_alignment(moving: Volume, fixed: Volume) -> Check:
-    """Look at the score here, a little beside (a parabola tells where the peak is) and far beside.
+    @property
+    def _beside_mm(self) -> float:
+        reach = [1.0, 1.0, 1.0, *[float(np.radians(RADIUS_MM))] * 3]
+        tops = [mm * _vertex(less[0], self.score, more[0]) for mm, (less, more) in zip(reach, self._near, strict=True)]
+        return float(np.linalg.norm(tops))
 
-    Where two images tell little of each other, the best place near the scanner's geometry is searched for, and the
-    verdict says "aligned" or "not aligned" only where the difference stands out from its own error.
+    @cached_property
+    def check(self) -> Check:
+        """The verdict.
 
-    Source:
-        The thresholds are measured: docs/decisions.md.
-    """
-    probe = Probe.of(moving, fixed)
-    here = probe.scores()
-    if probe.overlap < MIN_OVERLAP:
-        return Check("not aligned", FAR, float(here[0]), probe.overlap, False)
-    near, far = (
-        np.array([[_beside(probe, axis, sign * by) for sign in (-1, 1)] for axis in range(6)]) for by in (NEAR, FAR)
-    )
-    reach = [1.0, 1.0, 1.0, *[float(np.radians(RADIUS_MM))] * 3]
-    offsets = [scale * _vertex(less[0], here[0], more[0]) for scale, (less, more) in zip(reach, near, strict=True)]
-    peak = float(here[0] - near[:3, :, 0].mean())
-    flipped = _best_mirrored(probe) > here[0] + max(MIN_PEAK, 0.25 * peak)
-    found = Check("doubtful", float(np.linalg.norm(offsets)), float(here[0]), probe.overlap, bool(flipped))
-    tolerance = max(ALIGNED_MM, VOXEL_SHARE * max(_edge_mm(moving), _edge_mm(fixed)))
-    if max(here[0], near[..., 0].max(), far[..., 0].max()) < CLEAR_SCORE:
-        return _of_faint(probe, found, here, far, tolerance)
-    if far[..., 0].max() > here[0] or found.offset_mm > DOUBTFUL_MM:
-        return replace(found, verdict="not aligned")
-    is_aligned = not flipped and found.offset_mm <= tolerance and peak >= MIN_PEAK
-    return replace(found, verdict="aligned" if is_aligned else "doubtful")
+        Where two images tell little of each other, the best place near the scanner's geometry is searched for, and
+        the verdict says "aligned" or "not aligned" only where the difference stands out from its own error. Where
+        they tell much, a third of the points is enough to compare places that are far from each other.
+
+        Source:
+            The thresholds are measured: docs/decisions.md.
+        """
+        probe = self.probe
+        if probe.overlap < MIN_OVERLAP:
+            return Check("not aligned", FAR, self.score, probe.overlap, False)
+        wide = probe.thinned(THIN) if self.is_clear else probe
+        near, far, there = self._near, _around(wide, FAR), float(wide.scores()[0])
+        peak = float(self.score - near[:3, :, 0].mean())
+        flipped = _best_mirrored(wide) > there + max(MIN_PEAK, 0.25 * peak)
+        found = Check("doubtful", self._beside_mm, self.score, probe.overlap, bool(flipped))
+        tolerance = max(ALIGNED_MM, VOXEL_SHARE * probe.edge_mm)
+        if max(self.score, near[..., 0].max(), far[..., 0].max()) < CLEAR_SCORE:
+            return _of_faint(probe, found, self.here, far, tolerance)
+        if far[..., 0].max() > there or found.offset_mm > DOUBTFUL_MM:
+            return replace(found, verdict="not aligned")
+        is_aligned = not flipped and found.offset_mm <= tolerance and peak >= MIN_PEAK
+        return replace(found, verdict="aligned" if is_aligned else "doubtful")
 
 
 def _of_faint(probe: Probe, found: Check, here: Scores, far: NDArray[np.float64], tolerance: float) -> Check:
@@ -123,11 +160,6 @@ def best_shift(probe: Probe) -> tuple[float, float, float]:
     return right, front, up
 
 
-def _edge_mm(volume: Volume) -> float:
-    """The coarsest voxel's edge along an axis of several voxels."""
-    return max((mm for mm, n in zip(volume.spacing_mm, volume.data.shape, strict=True) if n > 1), default=0.0)
-
-
 def _shift(by_mm: Any) -> Affine:
     matrix = np.eye(4)
     matrix[:3, 3] = by_mm
@@ -140,6 +172,11 @@ def _vertex(less: float, here: float, more: float) -> float:
     if curve <= 0:
         return 2 * NEAR if more > less else -2 * NEAR
     return float(np.clip(NEAR * (more - less) / (2 * curve), -2 * NEAR, 2 * NEAR))
+
+
+def _around(probe: Probe, by: float) -> NDArray[np.float64]:
+    """(axes, sides, 1 + BLOCKS) scores with the moving image nudged by so much along and about each axis."""
+    return np.array([[_beside(probe, axis, sign * by) for sign in (-1, 1)] for axis in range(6)])
 
 
 def _beside(probe: Probe, axis: int, amount: float) -> Scores:

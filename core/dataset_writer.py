@@ -68,8 +68,9 @@ class DatasetWriter:
         arrays = {"images": stack.astype(np.float32, copy=False), "mask": case.mask}
         digest = hashlib.sha256(repr((case.id, modalities, sorted(case.scales.items()))).encode())
         for name, array in {**arrays, **case.label_maps}.items():
-            np.save(folder / f"{safe_name(name)}.npy", array)
-            digest.update(np.ascontiguousarray(array).data.cast("B"))
+            whole = np.ascontiguousarray(array)
+            np.save(folder / f"{safe_name(name)}.npy", whole)
+            digest.update(whole.data.cast("B"))
         record = {
             "id": case.id,
             "modalities": modalities,

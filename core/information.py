@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from core.boxes import Box, box_of
 from core.types import Affine, Array, Volume
 
 BINS = 12  # of equal population: few, so that a faint dependence is not drowned by noise in empty cells
@@ -45,6 +46,7 @@ class Probe:
 
     Attributes:
         overlap: share of the smaller field of view that the two have in common.
+        edge_mm: the edge of the coarsest voxel of the two.
     """
 
     points: Points
@@ -55,27 +57,35 @@ class Probe:
     to_index: Affine
     centre: Points
     overlap: float
+    edge_mm: float
 
     @staticmethod
     def of(moving: Volume, fixed: Volume) -> Probe:
         """Points spread over the fixed image's foreground, inside the moving image."""
-        coarser = np.maximum(moving.spacing_mm, fixed.spacing_mm)
-        box = _foreground(fixed)
+        return Probe.of_smooth(moving, _smooth(moving, _coarser(moving, fixed)), fixed)
+
+    @staticmethod
+    def of_smooth(moving: Volume, smooth: Array, fixed: Volume) -> Probe:
+        """The same where an earlier probe has smoothed the moving image, before it came to another place."""
+        box, cut = _foreground(fixed, tuple(np.round(_coarser(moving, fixed), 3).tolist()))
         spread = _spread(box)
         points = np.column_stack([spread, np.ones(len(spread))]) @ fixed.affine.T
         to_index = np.asarray(np.linalg.inv(moving.affine), np.float64)
         kept, overlap = _inside(points, moving, to_index, fixed)
-        corner = [part.start for part in box]
-        cut = fixed.with_data(fixed.data[box])
-        values = _looked_up(_smooth(cut, coarser), spread[kept] - corner)
-        smooth = _smooth(moving, coarser)
+        values = _looked_up(cut, spread[kept] - [part.start for part in box])
         points = points[kept]
         around = points[:, :3] - np.median(points[:, :3], axis=0) if len(points) else points[:, :3]
         blocks = (around > 0) @ np.array([1, 2, 4])
         there = _looked_up(smooth, (points @ to_index.T)[:, :3])
         centre = points[:, :3].mean(axis=0) if len(points) else np.zeros(3)
         bins = np.searchsorted(_edges(values), values, "right")
-        return Probe(points, bins, blocks, smooth, _edges(there), to_index, centre, overlap)
+        edge_mm = max(_edge_mm(moving), _edge_mm(fixed))
+        return Probe(points, bins, blocks, smooth, _edges(there), to_index, centre, overlap, edge_mm)
+
+    def thinned(self, step: int) -> Probe:
+        """With every so many-th point only, where enough are left to tell places apart that are far from each other."""
+        kept = slice(None, None, step if len(self.points) >= step * LEAST_POINTS else 1)
+        return replace(self, points=self.points[kept], bins=self.bins[kept], blocks=self.blocks[kept])
 
     def scores(self, place: Affine = HERE) -> Scores:
         """Normalised mutual information with the moving image moved by `place`: of all points, and without each block.
@@ -98,16 +108,25 @@ class Probe:
         return np.array([_normalised(together), *(_normalised(together - part) for part in parts)])
 
 
-@lru_cache(1)  # all images of a case are held against one
-def _foreground(fixed: Volume) -> tuple[slice, ...]:
-    """The box around what is not background."""
+def _coarser(moving: Volume, fixed: Volume) -> NDArray[np.float64]:
+    return np.maximum(moving.spacing_mm, fixed.spacing_mm)
+
+
+def _edge_mm(volume: Volume) -> float:
+    """The coarsest voxel's edge along an axis of several voxels."""
+    return max((mm for mm, n in zip(volume.spacing_mm, volume.data.shape, strict=True) if n > 1), default=0.0)
+
+
+@lru_cache(1)  # all images of a case are held against one; costs the memory of that image until the next
+def _foreground(fixed: Volume, coarser: tuple[float, ...]) -> tuple[Box, Array]:
+    """The box around what is not background, and the image in it, smoothed."""
     low, high = np.percentile(fixed.data, [1, 99])
     threshold = low + 0.1 * (high - low)
-    boxes = ndimage.find_objects((fixed.data > threshold).astype(np.int8))
-    return boxes[0] if boxes and boxes[0] is not None else tuple(slice(0, n) for n in fixed.data.shape)
+    box = box_of(fixed.data > threshold)
+    return box, _smooth(fixed.with_data(fixed.data[box]), np.asarray(coarser))
 
 
-def _spread(box: tuple[slice, ...]) -> Points:
+def _spread(box: Box) -> Points:
     """(n, 3) voxel indices, fractions and all, in random order over a box."""
     low = np.array([part.start for part in box], float)
     high = np.array([part.stop - 1 for part in box], float)

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from core.boxes import Box, box_of
 from core.errors import InvalidConfigError
 from core.types import Array
 
@@ -143,7 +144,7 @@ def _gaussian_band(length: int) -> Array:
     return band
 
 
-def bounding_box(mask: Mask) -> tuple[slice, slice, slice]:
+def bounding_box(mask: Mask) -> Box:
     """The smallest box that holds the mask.
 
     Raises:
@@ -151,11 +152,7 @@ def bounding_box(mask: Mask) -> tuple[slice, slice, slice]:
     """
     if not mask.any():
         raise InvalidConfigError("The mask is empty, so there is nothing to judge.", "EMPTY-MASK")
-    spans = []
-    for axis in range(3):
-        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        spans.append(slice(int(used[0]), int(used[-1]) + 1))
-    return spans[0], spans[1], spans[2]
+    return box_of(mask)
 
 
 METRICS: dict[str, Metric] = {  # to add one: write its function above, list it here

@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 from sklearn.metrics import mutual_info_score
 
-from core.alignment import CLEAR_SCORE, best_shift, check_alignment
+from core.alignment import CLEAR_SCORE, Sight, best_shift, check_alignment
 from core.cohort import Cohort
 from core.information import BINS, BLOCKS, Probe, sure_error
 from core.ingest import ingest
@@ -68,12 +68,33 @@ def test_the_score_is_the_normalised_mutual_information(faint: tuple[Volume, Vol
 def test_what_a_faint_pair_shows_is_enough_for_a_verdict(faint: tuple[Volume, Volume]) -> None:
     fixed, moving = faint
     here = check_alignment(moving, fixed)
-    assert not here.is_clear and here.score < CLEAR_SCORE
+    assert here.score < CLEAR_SCORE
     assert here.verdict == "aligned" and here.offset_mm < 1.5
     for away in ((7.0, 0, 0), (0, -7.0, 0), (0, 0, 7.0)):
         check = check_alignment(moved(moving, *away), fixed)
         assert check.verdict == "not aligned"
         np.testing.assert_allclose(check.towards_mm, -np.array(away), atol=1.5)
+
+
+def test_a_third_of_the_points_says_the_same_of_places_that_are_far_apart() -> None:
+    fixed, clear = (image(texture(1, 5.0) + 0.05 * texture(n), m) for n, m in ((2, "T2W"), (3, "T1")))
+    for away in ((0.0, 0, 0), (6.0, 0, 0), (0, -6.0, 0)):
+        sight = Sight(Probe.of(moved(clear, *away), fixed))
+        assert sight.is_clear
+        scores = [Sight(sight.probe.thinned(step)).check for step in (1, 3)]
+        assert [check.verdict for check in scores] == [sight.check.verdict] * 2
+        assert sight.check.verdict == ("not aligned" if any(away) else "aligned")
+    assert len(sight.probe.thinned(3).points) == pytest.approx(len(sight.probe.points) / 3, abs=1)
+    assert len(sight.probe.thinned(99).points) == len(sight.probe.points)  # too few would be left
+
+
+def test_an_image_that_moved_is_not_smoothed_again(faint: tuple[Volume, Volume]) -> None:
+    fixed, moving = faint
+    first = Probe.of(moving, fixed)
+    away = moved(moving, 4.0, -3.0, 2.0)
+    again = Probe.of_smooth(away, first.moving, fixed)
+    assert again.moving is first.moving
+    np.testing.assert_array_equal(again.scores(), Probe.of(away, fixed).scores())
 
 
 def test_images_that_share_nothing_stay_doubtful(faint: tuple[Volume, Volume]) -> None:

@@ -36,7 +36,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"readers", "register", "alignment", "models", "metrics", "render", "phantom", "statistics"},
     {"deidentify", "unpack", "uploads"},
     {"itk", "information"},
-    {"types", "config", "workspace", "progress", "disk", "discreet"},
+    {"types", "boxes", "config", "workspace", "progress", "disk", "discreet"},
     {"errors"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -110,6 +110,8 @@ def test_the_step_moves_by_the_matrix_alone_and_takes_label_maps_along(pair: tup
     assert done.findings["align"]["T2"]["verdict"] == "aligned"
     assert done.findings["align"]["T2"]["offset_before_mm"] > 3
     np.testing.assert_array_equal(done.volumes["T2"].data, away.data)
+    matrix = np.asarray(done.findings["align"]["T2"]["matrix"])
+    np.testing.assert_allclose(matrix @ away.affine, done.volumes["T2"].affine, atol=1e-3)
     np.testing.assert_array_equal(done.volumes["lesion"].affine, done.volumes["T2"].affine)
     assert "T2" not in done.warnings
 

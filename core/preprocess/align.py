@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from core.alignment import Check, check_alignment
+from core.alignment import Check, Sight
 from core.config import Settings
 from core.errors import InvalidConfigError
+from core.information import Probe
 from core.preprocess.piece import Piece
 from core.register import Kind, register, shifted
 from core.types import Affine, Volume
@@ -82,21 +83,22 @@ def _corners(volume: Volume) -> NDArray[np.float64]:
 
 
 def _placed(volume: Volume, fixed: Volume, config: AlignConfig) -> _Placed:
-    before = check_alignment(volume, fixed)
-    needs_it = config.mode == "auto" and before.verdict != "aligned"
-    if not (needs_it or config.mode in ("rigid", "affine")) or volume.modality in NOT_MOVED:
-        return _Placed(np.eye(4), before, {})
+    before = Sight(Probe.of(volume, fixed))
+    is_wanted = config.mode in ("rigid", "affine") or (config.mode == "auto" and before.check.verdict != "aligned")
+    if not is_wanted or volume.modality in NOT_MOVED:
+        return _Placed(np.eye(4), before.check, {})
     try:
         kind: Kind = "affine" if config.mode == "affine" else "rigid"
-        found = register(volume, fixed, kind) if before.is_clear else shifted(before.towards_mm)
+        found = register(volume, fixed, kind) if before.is_clear else shifted(before.check.towards_mm)
     except InvalidConfigError as error:
-        return _Placed(np.eye(4), before, {"failed": error.code})
-    after = check_alignment(found.moved(volume), fixed)
+        return _Placed(np.eye(4), before.check, {"failed": error.code})
+    after = Sight(Probe.of_smooth(found.moved(volume), before.probe.moving, fixed)).check
     is_worse = after.score < before.score or after.offset_mm > before.offset_mm + BETTER_MM
     if is_worse or not (before.is_clear or after.verdict == "aligned"):
-        return _Placed(np.eye(4), before, {"failed": "REGISTER-NO-BETTER"})
+        return _Placed(np.eye(4), before.check, {"failed": "REGISTER-NO-BETTER"})
     moved = {"shift_mm": round(found.shift_mm, 2), "turn_degrees": round(found.turn_degrees, 2)}
-    return _Placed(found.matrix, after, {**moved, "offset_before_mm": round(before.offset_mm, 2)})
+    matrix = {"matrix": found.matrix.round(6).tolist()}  # RAS mm -> RAS mm, so that anybody can repeat the move
+    return _Placed(found.matrix, after, {**moved, **matrix, "offset_before_mm": round(before.offset_mm, 2)})
 
 
 def _with_place(piece: Piece, modality: str, matrix: Any) -> Piece:

@@ -51,6 +51,9 @@ def correct(volume: Volume) -> Volume:
     n4.SetMaximumNumberOfIterations(list(ITERATIONS))
     with one_thread():
         n4.Execute(coarse, coarse_inside)
-        field = np.exp(from_itk(n4.GetLogBiasFieldAsImage(image)))
+        field = from_itk(n4.GetLogBiasFieldAsImage(image))
+    np.exp(field, out=field)
     field /= field[mask].mean()
-    return volume.with_data(np.asarray(above / field + background, np.float32))
+    above /= field
+    above += background
+    return volume.with_data(above)

@@ -44,7 +44,7 @@ def _cut_volume(volume: Volume, start: NDArray[np.int64], size: NDArray[np.int64
 
 def _cut(array: NDArray, start: NDArray[np.int64], size: NDArray[np.int64], outside: float) -> NDArray:  # type: ignore[type-arg]
     """`size` voxels from `start`, which may lie outside the array."""
-    result = np.full(tuple(size), outside, array.dtype)
+    result = np.full(tuple(size), outside, array.dtype, order="F" if array.flags.f_contiguous else "C")
     low, high = np.maximum(start, 0), np.minimum(start + size, array.shape)
     if (high > low).all():
         there = tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))

@@ -32,13 +32,16 @@ class Grid:
 
 
 def canonical(volume: Volume) -> Volume:
-    """Turn and flip whole axes until they run closest to right, anterior, superior. No value changes."""
+    """Turn and flip whole axes until they run closest to right, anterior, superior. No value changes.
+
+    The first axis is contiguous, as in files and in SimpleITK: nothing is turned in memory again later.
+    """
     turn = nib.orientations.io_orientation(volume.affine)
     if np.array_equal(turn, [[0, 1], [1, 1], [2, 1]]):
         return volume
     data = nib.orientations.apply_orientation(volume.data, turn)
     back = nib.orientations.inv_ornt_aff(turn, volume.data.shape)
-    return volume.with_data(np.ascontiguousarray(data), volume.affine @ back)
+    return volume.with_data(np.asfortranarray(data), volume.affine @ back)
 
 
 def resample(volume: Volume, grid: Grid) -> Volume:
@@ -53,7 +56,7 @@ def resample(volume: Volume, grid: Grid) -> Volume:
 def resample_covered(volume: Volume, grid: Grid) -> tuple[Volume, Mask]:
     """The volume on another grid, as `resample` makes it, and (I, J, K) where on the grid it has data at all."""
     if grid.is_grid_of(volume):
-        return volume.with_data(volume.data, grid.affine), np.ones(grid.shape, dtype=bool)
+        return volume.with_data(volume.data, grid.affine), np.ones(grid.shape, dtype=bool, order="F")
     place, transform = _place(volume.affine)
     moved = from_itk(
         sitk.Resample(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from core.boxes import box_of
 from core.preprocess.grids import Mask
 from core.types import Array, Volume
 
@@ -64,12 +65,10 @@ def _above_otsu(data: Array) -> Mask:
 
 def _largest_filled(mask: Mask) -> Mask:
     """The largest part, its holes closed slice by slice: nostrils open a head in 3-D, not in a slice."""
-    box = ndimage.find_objects(mask.view(np.uint8))
-    if not box or box[0] is None:
-        return mask
-    inside = np.ascontiguousarray(mask[box[0]].transpose(2, 1, 0))  # slice after slice in memory
+    box = box_of(mask)
+    inside = np.ascontiguousarray(mask[box].transpose(2, 1, 0))  # slice after slice in memory
     result = np.zeros(mask.shape, bool, order="F")
-    result[box[0]] = _without_holes(_largest(inside)).transpose(2, 1, 0)
+    result[box] = _without_holes(_largest(inside)).transpose(2, 1, 0)
     return result
 
 

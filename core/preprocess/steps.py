@@ -93,7 +93,9 @@ def _mask(piece: Piece, config: MaskConfig) -> Piece:
     for modality in piece.images:
         share = float(piece.covered[modality][mask].mean())
         piece = piece.warned(modality, *doubts, *(["LITTLE-OVERLAP"] if share < MIN_COVERAGE else []))
-    judged = np.logical_and.reduce([mask, *(piece.covered[modality] for modality in piece.images)])
+    judged = mask.copy()  # in its order in memory, which is the images'
+    for modality in piece.images:
+        judged &= piece.covered[modality]
     piece = replace(piece, mask=judged if judged.any() else mask)
     if config.outside == "keep":
         return piece
