@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from core.cohort import Cohort
-from core.common_grid import reference_of
+from core.common_grid import common_spacing, grid_of, reference_of
 from core.dataset import Dataset
 from core.errors import InvalidConfigError
-from core.prepare import Work, prepare, preview
+from core.prepare import Work, prepare, preview, start, walk
 from core.preprocess.steps import STEPS
 from core.progress import Cancelled
 from core.recipes import RECIPE_SUMMARIES, RECIPES, PrepareConfig, make_recipe, recipe_from_text, recipe_to_text
@@ -128,6 +129,18 @@ def test_a_grid_or_a_reference_that_cannot_be_is_said_to_be_so(workspace: Worksp
         prepare(workspace, cohort, "fine", make_recipe("generic", {"spacing_mm": 0.01}))
     with pytest.raises(InvalidConfigError, match="No case of this cohort has T9"):
         prepare(workspace, cohort, "typo", make_recipe("generic", {"reference": "T9"}))
+
+
+def test_the_seconds_of_the_steps_add_up_to_the_whole(workspace: Workspace) -> None:
+    cohort = Cohort.create(workspace, "heads")
+    cohort.write(phantom_case("case-1", 1))
+    config = make_recipe("brain-mr-ct", {"align": {"mode": "check"}})
+    piece = start(cohort, "case-1", config, grid_of(cohort, "case-1", config, common_spacing(cohort, config)))
+    began = time.perf_counter()
+    stages = list(walk(piece, config))
+    took = time.perf_counter() - began
+    assert [stage.step for stage in stages] == ["canonical", "align", "resample", "mask", "normalise"]
+    assert 0.9 * took < sum(stage.seconds for stage in stages) <= took
 
 
 def test_the_preview_shows_every_step_and_ends_as_the_dataset_does(cohort: Cohort, dataset: Dataset) -> None:
