@@ -109,9 +109,10 @@ def test_losses_of_a_class_and_a_number_are_those_of_the_textbook() -> None:
     assert known.tolist() == [True, True, False]
     assert rows[0].item() == pytest.approx(math.log(1 + math.exp(-3)))
     assert rows[1].item() == pytest.approx(math.log(1 + math.exp(0.5)))
-    rows, known = number_loss(torch.tensor([[1.0], [2.0]]), torch.tensor([-0.5, torch.nan]), batch)
-    assert rows[0].item() == pytest.approx(0.5 * 1.5**2)
-    assert known.tolist() == [True, False]
+    rows, known = number_loss(torch.tensor([[1.0], [2.0], [0.0]]), torch.tensor([-0.5, torch.nan, 0.8]), batch)
+    assert rows[0].item() == pytest.approx(1.5 - 0.5)
+    assert rows[2].item() == pytest.approx(0.5 * 0.8**2)
+    assert known.tolist() == [True, False, True]
 
 
 def test_the_loss_of_a_map_is_entropy_and_dice_where_the_class_is_known_and_judged() -> None:

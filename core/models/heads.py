@@ -151,9 +151,8 @@ def class_loss(logits: Tensor, classes: Tensor, batch: Batch) -> tuple[Tensor, T
 
 
 def number_loss(said: Tensor, numbers: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Half the squared error of each row, in squared standard deviations."""
-    known = ~numbers.isnan()
-    return 0.5 * (said[:, 0] - numbers.nan_to_num()) ** 2, known
+    """Smooth L1 of each row, in standard deviations: squared below one, so that far-off labels do not rule."""
+    return F.smooth_l1_loss(said[:, 0], numbers.nan_to_num(), reduction="none"), ~numbers.isnan()
 
 
 _LOSSES = {"map": map_loss, "class": class_loss, "number": number_loss}
