@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -100,7 +101,7 @@ class DatasetWriter:
         if not records:
             self.discard()
             raise InvalidConfigError("No case could be prepared, so there is no dataset.", "NO-CASES")
-        shapes = {tuple(record.pop("shape")) for record in records}
+        shapes = Counter(tuple(record.pop("shape")) for record in records)
         units: dict[str, set[str]] = {}
         for record in records:
             for modality, unit in record.pop("units").items():
@@ -108,8 +109,12 @@ class DatasetWriter:
         mixed = [modality for modality, found in units.items() if len(found) > 1]
         if len(shapes) > 1 or mixed:
             self.discard()
-            what = f"{mixed[0]} is in different units" if mixed else "the cases are on different grids"
-            raise InvalidConfigError(f"These cases do not make one dataset: {what}.", "MIXED")
+            what = f"{mixed[0]} is in different units" if mixed else _sizes_words(shapes)
+            raise InvalidConfigError(
+                f"These cases do not make one dataset: {what}. Delete those that do not belong on the Data page, or "
+                "import them into a cohort of their own.",
+                "MIXED",
+            )
         spacing = np.linalg.norm(np.asarray(records[0]["affine"])[:3, :3], axis=0)
         index = {
             "name": self._final.name,
@@ -118,7 +123,7 @@ class DatasetWriter:
             "recipe": dict(recipe),
             "modalities": sorted(units),
             "units": {modality: found.pop() for modality, found in units.items()},
-            "shape": list(shapes.pop()),
+            "shape": list(next(iter(shapes))),
             "spacing_mm": [round(float(value), 6) for value in spacing],
             "fingerprint": fingerprint_of(records),
             "cases": records,
@@ -136,3 +141,9 @@ class DatasetWriter:
     def discard(self) -> None:
         """Give up: remove what was written."""
         shutil.rmtree(self._draft, ignore_errors=True)
+
+
+def _sizes_words(shapes: Counter[tuple[int, ...]]) -> str:
+    """Such as "6 of 9 come out as 200 x 200 x 33 voxels, the others not"."""
+    (usual, n), *_ = shapes.most_common(1)
+    return f"{n} of {shapes.total()} come out as {' x '.join(map(str, usual))} voxels, the others not"

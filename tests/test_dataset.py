@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from core.cohort import Cohort
 from core.dataset import Dataset, split_cases
-from core.dataset_writer import DatasetWriter
+from core.dataset_writer import DatasetWriter, PreparedCase
 from core.errors import InvalidConfigError, NotFoundError
 from core.prepare import prepare
 from core.recipes import make_recipe
@@ -67,6 +67,16 @@ def test_a_dataset_of_no_case_is_an_error_and_leaves_nothing(workspace: Workspac
     with pytest.raises(InvalidConfigError):
         DatasetWriter(workspace, "empty").finish("c", {}, simulated=False)
     assert list(workspace.datasets.iterdir()) == []
+
+
+def test_cases_of_another_size_are_an_error_that_says_what_to_do(workspace: Workspace) -> None:
+    writer = DatasetWriter(workspace, "mixed")
+    for n, shape in enumerate([(4, 5, 6), (4, 5, 6), (4, 5, 1)]):
+        values, mask = np.ones(shape, np.float32), np.ones(shape, bool)
+        writer.add(PreparedCase(f"c{n}", {"T1": values}, {"T1": (1.0, 0.0)}, {"T1": "a.u."}, mask, np.eye(4)))
+    with pytest.raises(InvalidConfigError, match=r"2 of 3 come out as 4 x 5 x 6 voxels, the others not\. Delete"):
+        writer.finish("c", {}, simulated=False)
+    assert not list(workspace.datasets.iterdir())
 
 
 def test_a_dataset_can_be_made_again_under_its_name(workspace: Workspace) -> None:
