@@ -21,7 +21,7 @@ from core.common_grid import Shape, Spacing, common_shape, common_spacing, grid_
 from core.dataset import Dataset
 from core.dataset_writer import DatasetWriter, PreparedCase
 from core.errors import InvalidConfigError, RefusedError, UserError
-from core.preprocess.brain import T1_LIKE
+from core.preprocess.brain import BRAIN_SOURCES
 from core.preprocess.grids import Grid
 from core.preprocess.piece import Piece
 from core.preprocess.steps import STEPS
@@ -219,6 +219,6 @@ def walk(piece: Piece, config: PrepareConfig) -> Iterator[Stage]:
 def preview(cohort: Cohort, case_id: str, modality: str, config: PrepareConfig) -> Sequence[Stage]:
     """What every step does to one image: as imported (step ""), then after each step. Nothing is stored."""
     grid = grid_of(cohort, case_id, config, common_spacing(cohort, config))
-    helpers = T1_LIKE if is_slow(config) else ()  # the brain may be looked for in them
+    helpers = BRAIN_SOURCES if is_slow(config) else ()  # the brain may be looked for in them
     piece = start(cohort, case_id, config, grid, (modality, *helpers))
     return [Stage("", piece, 0.0), *walk(piece, config)]

@@ -13,6 +13,7 @@ from core.readers.values import WARNINGS
 NOTES = WARNINGS | {  # what the table before an import and preparing may add
     DUPLICATE: TWICE,
     "BRAIN-NOT-EXTRACTED": "The image still has a head around the brain, so the whole head is judged.",
+    "BRAIN-NOT-FROM-T1": "The brain was found in an image that is no T1; look at its outline.",
     "NO-FOREGROUND": "No foreground was found, so the whole image is judged.",
     "ALIGNMENT-DOUBTFUL": "It is not sure that this image lies on the reference; look at them together.",
     "NOT-ALIGNED": "This image does not lie on the reference: its place in the patient is another one.",

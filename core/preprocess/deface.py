@@ -1,7 +1,8 @@
-"""The face removed: what lies in front of and below the brain, in every image of the case."""
+"""The face removed: what lies in front of and below the brain, eyes included, in every image of the case."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,75 +12,105 @@ from scipy import ndimage
 
 from core.config import Settings
 from core.errors import RefusedError
-from core.preprocess.brain import T1_LIKE, extract_brain
-from core.preprocess.faces import FACE_VISIBLE
+from core.preprocess.brain import T1_LIKE, find_brain
+from core.preprocess.faces import FACE_VISIBLE, shows_face
 from core.preprocess.grids import AIR_HU, Mask
 from core.preprocess.masks import make_mask
 from core.preprocess.piece import Piece
 from core.types import Affine, Volume
 
 HEAD_ML = 2200.0
-FRONT_SHARE = 0.5  # of the brain's length from its front: where the plane reaches the height of its lowest point
-POLE_SHARE = 0.12  # of its length: the frontal pole, whose underside is the roof of the eye sockets
+FRONT_SHARE = 0.5  # of the brain's length from its front: so far back reaches what is removed
+POLE_SHARE = 0.04  # of its length: the tip of the frontal lobes
+UNSURE, UNSURE_MM = ("T2", "PD"), 4.0  # more is kept around a brain found there, whose outline is rougher
 
 
 class DefaceConfig(Settings):
     enabled: bool = Field(False, description="Remove the face from images that show a whole head")
-    margin_mm: float = Field(8.0, ge=2, le=40, description="So much around the brain is kept in any case")
+    margin_mm: float = Field(
+        4.0,
+        ge=2,
+        le=40,
+        description="So much around the brain is kept in any case; from 8 on, parts of the eye sockets stay",
+    )
 
 
 def deface_case(piece: Piece, config: DefaceConfig) -> Piece:
     """The case without its face; images that were brain-extracted before have none.
 
+    A warning of a face goes where none is seen any longer.
+
     Raises:
-        RefusedError: The head is whole, and no brain mask can be made that says where the face is.
+        RefusedError: A head is whole, and no brain mask can be made that says where the face is.
     """
     if not config.enabled:
         return piece
-    reference = piece.volumes[piece.reference]
-    body, _ = make_mask(reference, "foreground")
-    if body.sum() * np.prod(reference.spacing_mm) / 1000 <= HEAD_ML:
+    bodies = {name: make_mask(volume, "foreground")[0] for name, volume in piece.images.items()}
+    heads = {name: body for name, body in bodies.items() if _is_head(body, piece.volumes[name])}
+    if not heads:
         return piece
-    face = face_of(_brain_of(piece), piece.grid.affine, config.margin_mm)
+    source, brain = _brain_of(piece, [name for name in bodies if name not in heads])
+    margin_mm = config.margin_mm + (UNSURE_MM if source in UNSURE else 0.0)
+    face = face_of(brain, piece.grid.affine, margin_mm)
+    body = heads.get(piece.reference, next(iter(heads.values())))
     share = round(float((face & body).sum() / body.sum()), 3)
     found = piece.each(lambda volume: _without(volume, face))
-    warnings = {name: tuple(code for code in codes if code != FACE_VISIBLE) for name, codes in piece.warnings.items()}
-    return replace(found, warnings=warnings, findings={**piece.findings, "deface": {"removed_share": share}})
+    warnings = {name: _still_true(codes, found.volumes[name]) for name, codes in piece.warnings.items()}
+    findings = {**piece.findings, "deface": {"removed_share": share, "by": source}}
+    return replace(found, warnings=warnings, findings=findings)
 
 
-def _brain_of(piece: Piece) -> Mask:
-    for modality in T1_LIKE:
-        if modality in piece.volumes:
-            brain = extract_brain(piece.volumes[modality])
-            if brain is not None:
-                return brain
-    raise RefusedError(
-        "The face cannot be removed, because no brain was found in a T1 image of this case. Deface it elsewhere, or "
-        "extract the brain first.",
-        "DEFACE-NO-BRAIN",
-    )
+def _is_head(body: Mask, volume: Volume) -> bool:
+    """Whether an image shows more than a brain: by its size, or by a face, as in a child."""
+    return bool(body.sum() * np.prod(volume.spacing_mm) / 1000 > HEAD_ML) or shows_face(volume)
+
+
+def _still_true(codes: tuple[str, ...], volume: Volume) -> tuple[str, ...]:
+    return tuple(code for code in codes if code != FACE_VISIBLE or shows_face(volume))
+
+
+def _brain_of(piece: Piece, bare: Sequence[str]) -> tuple[str, Mask]:
+    """The brain, and in which image it was found: one of the `bare`, which show no head, or one in which it is told."""
+    for name in (name for name in T1_LIKE if name in bare):
+        brain, doubts = make_mask(piece.volumes[name], "brain")
+        if not doubts:
+            return name, brain
+    found = find_brain(piece.images)
+    if found is None:
+        raise RefusedError(
+            "The face cannot be removed, because no brain was found in a T1, T2, FLAIR, PD or CT image of this case. "
+            "Deface it elsewhere, or extract the brain first.",
+            "DEFACE-NO-BRAIN",
+        )
+    return found
 
 
 def face_of(brain: Mask, affine: Affine, margin_mm: float) -> Mask:
-    """(I, J, K) in front of a plane that touches the brain: from its front pole down to below its middle.
+    """(I, J, K): all that lies under the front half of the brain, and all before it that is lower than its front.
 
-    The plane runs through the front of the brain at the height of its lowest frontal point, and leans back below; all
-    within `margin_mm` of the brain, and all behind its middle, is kept.
+    The brain's underside, column by column, is the upper border, up to the height of its front tip; before and beside
+    the brain it goes on as it is at the nearest column. So the eye sockets, which lie under the frontal lobes, go
+    whole. What is within `margin_mm` of the brain is kept.
     """
     place = _millimetres(brain.shape, affine)
-    points = place[brain]
-    front, back = points[:, 1].max(), points[:, 1].min()
-    frontal = points[points[:, 1] > front - POLE_SHARE * (front - back)]
-    low_front = np.array([front, frontal[:, 2].min() + margin_mm])  # what lies near the brain is kept below
-    low_back = np.array([front - FRONT_SHARE * (front - back), points[:, 2].min() + margin_mm])
-    along = low_back - low_front
-    normal = np.array([-along[1], along[0]])
-    normal *= np.sign(normal[0]) / np.linalg.norm(normal)  # towards the front
-    ahead = (place[..., 1] - low_front[0]) * normal[0] + (place[..., 2] - low_front[1]) * normal[1] > 0
-    below = (place[..., 2] < low_front[1]) & (place[..., 1] > low_back[0])
+    along = place[..., 1][brain]
+    middle = along.max() - FRONT_SHARE * (along.max() - along.min())
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     near = ndimage.distance_transform_edt(~brain, sampling=spacing) < margin_mm
-    return np.asarray(ahead & below & ~near)
+    under = _underside(near, spacing)
+    below = np.arange(brain.shape[2])[None, None, :] < under[:, :, None]
+    return np.asarray(below & (place[..., 1] > middle) & ~near)
+
+
+def _underside(near: Mask, spacing: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(I, J) index of the lowest slice that belongs to the brain's surroundings, of the nearest column that has any."""
+    has = np.asarray(near.any(axis=2))
+    _, (i, j) = ndimage.distance_transform_edt(~has, sampling=spacing[:2], return_indices=True)
+    lowest = near.argmax(axis=2)
+    along = np.flatnonzero(near.any(axis=(0, 2)))
+    pole = along[-1] - max(1, round(POLE_SHARE * len(along)))
+    brow = int(np.median(lowest[:, pole:][has[:, pole:]]))  # nothing higher is a face
+    return np.asarray(np.minimum(lowest[i, j], brow))
 
 
 def _millimetres(shape: tuple[int, ...], affine: Affine) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from core.config import Settings
 from core.preprocess.align import AlignConfig, align_case
 from core.preprocess.bias import BiasConfig, correct_case
-from core.preprocess.brain import T1_LIKE, extract_brain
+from core.preprocess.brain import T1_LIKE, find_brain
 from core.preprocess.compress import CompressConfig, compress_case
 from core.preprocess.crop import CropConfig, crop_case
 from core.preprocess.deface import DefaceConfig, deface_case
@@ -71,7 +71,9 @@ class MaskConfig(Settings):
         "foreground",
         description="Voxels that are judged: the brain (of brain-extracted images), the body, or all of the image",
     )
-    extract: bool = Field(False, description="Find the brain in a whole head (needs a T1; takes some seconds a case)")
+    extract: bool = Field(
+        False, description="Find the brain in a whole head: in T1, else in T2, FLAIR, PD or CT; takes seconds a case"
+    )
     outside: Literal["zero", "keep"] = Field("zero", description="What happens to voxels outside the mask")
 
 
@@ -103,12 +105,12 @@ def _mask(piece: Piece, config: MaskConfig) -> Piece:
 
 
 def _extracted(piece: Piece, head: Mask, doubts: list[str]) -> tuple[Mask, list[str]]:
-    """The brain of the first T1 in which one is found, else the head as before."""
-    for modality in (name for name in T1_LIKE if name in piece.volumes):
-        brain = extract_brain(piece.volumes[modality])
-        if brain is not None:
-            return brain, [code for code in doubts if code != "BRAIN-NOT-EXTRACTED"]
-    return head, doubts
+    """The brain of the first image in which one is found, else the head as before."""
+    found = find_brain(piece.images)
+    if found is None:
+        return head, doubts
+    rest = [code for code in doubts if code != "BRAIN-NOT-EXTRACTED"]
+    return found[1], rest if found[0] in T1_LIKE else [*rest, "BRAIN-NOT-FROM-T1"]
 
 
 def _blank_outside(volume: Volume, mask: Mask) -> Volume:
