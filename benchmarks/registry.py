@@ -8,6 +8,7 @@ from benchmarks import (
     demo,
     factors,
     kill,
+    masks,
     prepare,
     quality,
     queue,
@@ -33,6 +34,13 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "verdicts": Benchmark(
         "what the alignment check says of known shifts", verdicts.measure_verdicts, verdicts.TARGETS, is_quick=False
+    ),
+    "masks": Benchmark(
+        "masks, tissues and faces beside generated people's truth",
+        masks.measure_masks,
+        masks.TARGETS,
+        False,
+        masks.table,
     ),
     "kill": Benchmark(
         "SIGKILLs at random moments: lost, stuck, twice", kill.measure_kill, kill.TARGETS, is_quick=False

@@ -50,8 +50,7 @@ def deface_case(piece: Piece, config: DefaceConfig) -> Piece:
     if not heads:
         return piece
     source, brain = _brain_of(piece, [name for name in bodies if name not in heads])
-    margin_mm = config.margin_mm + (UNSURE_MM if source in UNSURE else 0.0)
-    face = face_of(brain, piece.grid.affine, margin_mm)
+    face = face_of(brain, piece.grid.affine, margin_after(source, config))
     body = heads.get(piece.reference, next(iter(heads.values())))
     share = round(float((face & body).sum() / body.sum()), 3)
     found = piece.each(lambda volume: _without(volume, face))
@@ -83,6 +82,11 @@ def _brain_of(piece: Piece, bare: Sequence[str]) -> tuple[str, Mask]:
             "DEFACE-NO-BRAIN",
         )
     return found
+
+
+def margin_after(source: str, config: DefaceConfig) -> float:
+    """How much is kept around a brain that was found in `source`, mm."""
+    return config.margin_mm + (UNSURE_MM if source in UNSURE else 0.0)
 
 
 def face_of(brain: Mask, affine: Affine, margin_mm: float) -> Mask:

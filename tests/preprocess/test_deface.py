@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from benchmarks.masks import eyes_of
 from core.errors import RefusedError
 from core.phantom import Head, build_head, draw_person, volumes_of
-from core.phantom.fields import ellipsoid
 from core.preprocess.brain import brain_of_ct, extract_brain, find_brain
 from core.preprocess.deface import DefaceConfig, deface_case
 from core.preprocess.faces import FACE_VISIBLE, shows_face
@@ -42,11 +42,6 @@ def head() -> Head:
 @pytest.fixture(scope="module")
 def images(head: Head) -> dict[str, Volume]:
     return volumes_of(head)
-
-
-def eyes_of(head: Head) -> Mask:
-    globes = [ellipsoid(head.source_mm, (side * 32, 60, -38), (12, 12, 12)) < 0 for side in (-1, 1)]
-    return np.asarray(globes[0] | globes[1])
 
 
 @pytest.mark.parametrize(("modality", "least"), [("T1", 0.99), ("T2", 0.9), ("FLAIR", 0.99), ("CT", 0.99)])
