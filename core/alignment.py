@@ -103,7 +103,7 @@ class Sight:
 
         Where two images tell little of each other, the best place near the scanner's geometry is searched for, and
         the verdict says "aligned" or "not aligned" only where the difference stands out from its own error. Where
-        they tell much, a third of the points is enough to compare places that are far from each other.
+        they tell much, a third of the points is enough to see that no place far beside is better.
 
         Source:
             The thresholds are measured: docs/decisions.md.
@@ -114,7 +114,7 @@ class Sight:
         wide = probe.thinned(THIN) if self.is_clear else probe
         near, far, there = self._near, _around(wide, FAR), float(wide.scores()[0])
         peak = float(self.score - near[:3, :, 0].mean())
-        flipped = _best_mirrored(wide) > there + max(MIN_PEAK, 0.25 * peak)
+        flipped = _best_mirrored(probe) > self.score + max(MIN_PEAK, 0.25 * peak)
         found = Check("doubtful", self._beside_mm, self.score, probe.overlap, bool(flipped))
         tolerance = max(ALIGNED_MM, VOXEL_SHARE * probe.edge_mm)
         if max(self.score, near[..., 0].max(), far[..., 0].max()) < CLEAR_SCORE:
