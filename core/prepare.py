@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 import SimpleITK as sitk
@@ -217,8 +218,11 @@ def walk(piece: Piece, config: PrepareConfig) -> Iterator[Stage]:
 
 
 def preview(cohort: Cohort, case_id: str, modality: str, config: PrepareConfig) -> Sequence[Stage]:
-    """What every step does to one image: as imported (step ""), then after each step. Nothing is stored."""
+    """What every step does to one image: as imported (step ""), then after each step that it is still there.
+
+    Nothing is stored.
+    """
     grid = grid_of(cohort, case_id, config, common_spacing(cohort, config))
     helpers = BRAIN_SOURCES if is_slow(config) else ()  # the brain may be looked for in them
     piece = start(cohort, case_id, config, grid, (modality, *helpers))
-    return [Stage("", piece, 0.0), *walk(piece, config)]
+    return [Stage("", piece, 0.0), *takewhile(lambda stage: modality in stage.piece.volumes, walk(piece, config))]

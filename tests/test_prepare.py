@@ -105,6 +105,35 @@ def test_a_picture_without_a_place_does_not_lead_the_volumes(workspace: Workspac
     assert reference_of(cohort.describe("case-b"), make_recipe("generic")) == "US"
 
 
+@pytest.mark.parametrize(("shift_mm", "is_kept"), [(0.0, True), (400.0, False)])
+def test_an_image_of_little_or_nothing_does_not_cut_down_what_is_judged(
+    workspace: Workspace, shift_mm: float, is_kept: bool
+) -> None:
+    """A narrow image is judged where it shows something; one that lies elsewhere is left out, and that is said."""
+    case = phantom_case("case-a", 0, ("T1", "T2"))
+    t1 = case.volumes["T1"]
+    affine = t1.affine.copy()
+    affine[0, 3] += shift_mm
+    rng = np.random.default_rng(0)
+    narrow = Volume(rng.uniform(10, 90, (*t1.data.shape[:2], 2)).astype(np.float32), affine, "US")
+    recipe = make_recipe("generic", {"reference": "T1"})
+    cohort = Cohort.create(workspace, "without")
+    cohort.write(case)
+    wanted = prepare(workspace, cohort, "without", recipe).mask("case-a")
+    cohort.write(replace(case, volumes={**case.volumes, "US": narrow}))
+    dataset = prepare(workspace, cohort, "with", recipe)
+    record = dataset.record("case-a")
+    np.testing.assert_array_equal(dataset.mask("case-a"), wanted)
+    assert ("US" in record["modalities"]) is is_kept
+    assert ("NO-OVERLAP" in record["warnings"]["T1"]) is not is_kept
+    if is_kept:
+        assert "LITTLE-OVERLAP" in record["warnings"]["US"]
+        seen = dataset.label_map("case-a", "US_fov")
+        assert seen[..., :2].all()
+        assert not seen[..., 2:].any()
+    assert [stage.step for stage in preview(cohort, "case-a", "US", recipe)][:2] == ["", "canonical"]
+
+
 def test_one_bad_case_does_not_stop_the_others(workspace: Workspace, cohort: Cohort) -> None:
     bad = phantom_case("case-bad", 1, ("T1",))
     cohort.write(replace(bad, volumes={"T1": bad.volumes["T1"].with_data(np.full_like(bad.volumes["T1"].data, 5))}))

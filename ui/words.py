@@ -22,7 +22,8 @@ NOTES = WARNINGS | {  # what the table before an import and preparing may add
     "NOT-SCALED": "Values lie outside 0 to 1 and were not scaled, as the recipe says.",
     "NOT-DISPLAY-SCALE": "Values lie outside 0 to 255, so this image was scaled by its own percentiles.",
     "OUTLIERS-CUT": "A few voxels far brighter than all others were cut.",
-    "LITTLE-OVERLAP": "This image shows less than half of what is judged.",
+    "LITTLE-OVERLAP": "This image shows less than half of what is judged; it is judged only where it shows something.",
+    "NO-OVERLAP": "Another image of this case lies elsewhere, shows nothing of this one, and was left out.",
 }
 THERE, NOTED, ABSENT = "\N{BLACK CIRCLE}", "\N{BLACK UP-POINTING TRIANGLE}", ""  # in a table of cases
 TIMES = " \N{MULTIPLICATION SIGN} "

@@ -25,7 +25,7 @@ from core.preprocess.masks import make_mask
 from core.preprocess.piece import Piece, Step
 from core.preprocess.repair import RepairConfig, repair_case
 from core.preprocess.tissue import TissueConfig, label_case
-from core.types import Volume
+from core.types import LABEL_UNIT, Volume
 
 MAX_SPACING_MM = 20.0
 MIN_COVERAGE = 0.5  # a modality that shows less of the mask than this is warned of
@@ -88,20 +88,39 @@ def _resample(piece: Piece, config: ResampleConfig) -> Piece:
 
 
 def _mask(piece: Piece, config: MaskConfig) -> Piece:
-    """Judged is what the reference shows of the body and every modality has data for."""
+    """Judged is what the reference shows of the body and every modality has data for.
+
+    An image that shows less than half of that does not cut it down: where it has data is kept as a label map of its
+    own, MODALITY_fov, and there alone it is judged. One that shows nothing of it is left out.
+    """
     mask, doubts = make_mask(piece.volumes[piece.reference], config.method)
     if config.extract and "BRAIN-NOT-EXTRACTED" in doubts:
         mask, doubts = _extracted(piece, mask, doubts)
-    for modality in piece.images:
-        share = float(piece.covered[modality][mask].mean())
-        piece = piece.warned(modality, *doubts, *(["LITTLE-OVERLAP"] if share < MIN_COVERAGE else []))
+    shares = {modality: float(piece.covered[modality][mask].mean()) for modality in piece.images}
     judged = mask.copy()  # in its order in memory, which is the images'
-    for modality in piece.images:
-        judged &= piece.covered[modality]
+    for modality, share in shares.items():
+        piece = piece.warned(modality, *doubts)
+        if share >= MIN_COVERAGE:
+            judged &= piece.covered[modality]
     piece = replace(piece, mask=judged if judged.any() else mask)
+    for modality, share in shares.items():
+        if share < MIN_COVERAGE and modality != piece.reference:
+            piece = _with_view(piece, modality) if share > 0 else _without(piece, modality)
     if config.outside == "keep":
         return piece
     return replace(piece.each(lambda volume: _blank_outside(volume, piece.mask)), is_blank=True)
+
+
+def _with_view(piece: Piece, modality: str) -> Piece:
+    """With the places that a narrow image shows as a label map, unless there is one."""
+    name = f"{modality}_fov"
+    view = Volume(piece.covered[modality].astype(np.float32), piece.grid.affine, name, LABEL_UNIT)
+    return replace(piece, volumes={name: view, **piece.volumes}).warned(modality, "LITTLE-OVERLAP")
+
+
+def _without(piece: Piece, modality: str) -> Piece:
+    kept = {name: volume for name, volume in piece.volumes.items() if name != modality}
+    return replace(piece, volumes=kept).warned(piece.reference, "NO-OVERLAP")
 
 
 def _extracted(piece: Piece, head: Mask, doubts: list[str]) -> tuple[Mask, list[str]]:
