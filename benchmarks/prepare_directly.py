@@ -28,7 +28,7 @@ from sklearn.mixture import GaussianMixture
 POINTS_MM, LEVELS = 2.0, ((4, 3.0), (2, 1.5), (1, 0.0))  # of the finest level; (shrink factor, smoothing in mm)
 SAMPLES = 60_000
 N4_MM, N4_ITERATIONS = 4.0, [40, 40, 30]
-TISSUE_SAMPLES, TISSUE_SMOOTH = 40_000, 0.6
+TISSUE_SAMPLES, TISSUE_SMOOTH, FLAT_SHARE = 40_000, 0.6, 0.4
 REACH = 2.0
 Array = NDArray[Any]
 
@@ -165,16 +165,22 @@ def load_network() -> Any:
 
 
 def tissue(values: Array, mask: Array) -> Array:
-    """Three classes by a mixture of Gaussians, 1 to 3 from dark to bright."""
-    smooth = ndimage.gaussian_filter(values, TISSUE_SMOOTH)
-    inside = smooth[mask].astype(float)
-    inside = np.clip(inside, *np.percentile(inside, [1, 99]))[:, None]
-    sample = np.random.default_rng(0).choice(inside, TISSUE_SAMPLES, replace=False)
-    mixture = GaussianMixture(3, random_state=0, max_iter=200).fit(sample)
-    order = np.argsort(np.argsort(mixture.means_[:, 0]))
+    """Fluid, grey and white matter of a T1 (1 to 3): fluid by all voxels, the others by their flattest places."""
+    inside = ndimage.gaussian_filter(values, TISSUE_SMOOTH)[mask]
+    inside = np.clip(inside, *np.percentile(inside, [1, 99]).tolist())
+    fluid, middle, _ = means(inside, 3)
+    solid = inside > (fluid + middle) / 2
+    slope = ndimage.gaussian_gradient_magnitude(values, 1.0)[mask][solid]
+    grey, white = means(inside[solid][slope <= np.quantile(slope, FLAT_SHARE)], 2)
     labels = np.zeros(mask.shape, np.uint8)
-    labels[mask] = order[mixture.predict(inside)] + 1
+    labels[mask] = 1 + np.digitize(inside, [(fluid + grey) / 2, (grey + white) / 2])
     return labels
+
+
+def means(values: Array, n: int) -> list[float]:
+    """Of a mixture of Gaussians, from dark to bright."""
+    sample = np.random.default_rng(0).choice(values, TISSUE_SAMPLES, replace=False).astype(float)[:, None]
+    return sorted(GaussianMixture(n, random_state=0, max_iter=200).fit(sample).means_[:, 0].tolist())
 
 
 def box(mask: Array, size: int) -> Array:
