@@ -33,7 +33,11 @@ BENCHMARKS: dict[str, Benchmark] = {
         "how exactly images pushed apart come back", register.measure_register, register.TARGETS, is_quick=False
     ),
     "verdicts": Benchmark(
-        "what the alignment check says of known shifts", verdicts.measure_verdicts, verdicts.TARGETS, is_quick=False
+        "what the alignment check says of known shifts",
+        verdicts.measure_verdicts,
+        verdicts.TARGETS,
+        is_quick=False,
+        table=verdicts.table,
     ),
     "masks": Benchmark(
         "masks, tissues and faces beside generated people's truth",

@@ -72,3 +72,13 @@ def _judge(name: str, moving: Volume, fixed: Volume, said: dict[str, Counter[str
                 affine[axis, 3] += side * off_mm
                 verdict = check_alignment(replace(moving, affine=affine), fixed).verdict
                 said.setdefault(f"{name}_{off_mm}_mm", Counter())[verdict] += 1
+
+
+def table(figures: Figures) -> str:
+    """What lies how far off down; shares of the three verdicts across."""
+    lines = [f"{'':<16}{'aligned':>10}{'doubtful':>10}{'not aligned':>13}"]
+    for name in (key.removesuffix("_not_aligned") for key in figures if key.endswith("_not_aligned")):
+        aligned, not_aligned = figures[f"{name}_aligned"], figures[f"{name}_not_aligned"]
+        doubtful = 1 - aligned - not_aligned
+        lines.append(f"{name.replace('_', ' '):<16}{aligned:>10.2f}{doubtful:>10.2f}{not_aligned:>13.2f}")
+    return "\n".join(lines) + "\n"
