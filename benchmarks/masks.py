@@ -2,7 +2,7 @@
 
 Each image alone, at its own 2 mm: "body" is the foreground mask, "brain" what is found in the whole head. Tissues are
 judged inside the brain (in CT, the body) that was found, without lesions, whose tissue has no one name. All is Dice but
-the last two: the share of the eyes that goes with the face, and of grey and white matter that stays. `MASKS_CASES` (5)
+the last two: the share of the eyes that goes with the face, and of grey and white matter that stays. `MASKS_CASES` (3)
 says how many people.
 """
 
@@ -44,7 +44,7 @@ CT_TISSUES = {"air": (0,), "soft": (1, 2, 3, 5), "bone": (4,)}
 def measure_masks() -> Figures:
     """WHAT.SOURCE.median and .min over the people."""
     scores: dict[str, list[float]] = defaultdict(list)
-    for number in range(int(os.environ.get("MASKS_CASES", "1" if is_quick_try() else "5"))):
+    for number in range(int(os.environ.get("MASKS_CASES", "1" if is_quick_try() else "3"))):
         head = build_head(draw_person(0, number, "medium"))
         volumes = volumes_of(head)
         for source in SOURCES:
