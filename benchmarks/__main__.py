@@ -22,12 +22,13 @@ def report(name: str, benchmark: Benchmark) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """One line per figure, or the benchmark's own table."""
+    """One line per figure, or the benchmark's own table with a line per target."""
     table = BENCHMARKS[result["name"]].table
     if table is not None:
         sys.stdout.write(table(result["figures"]))
-        return
     for key, value in result["figures"].items():
+        if table is not None and key not in result["targets"]:
+            continue
         relation, limit = result["targets"].get(key, ("", ""))
         verdict = "" if not relation else ("reached" if meets(value, (relation, limit)) else "MISSED")
         sys.stdout.write(f"{result['name']:<16}{key:<34}{value:>12.4g}  {relation} {limit}  {verdict}\n")

@@ -7,6 +7,7 @@ from benchmarks import (
     damage,
     demo,
     factors,
+    fusion,
     kill,
     masks,
     prepare,
@@ -57,6 +58,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "factors": Benchmark(
         "which true factors can be read from whose code", factors.measure_factors, is_quick=False, table=factors.table
+    ),
+    "fusion": Benchmark(
+        "whether what modalities share helps: five claims", fusion.measure_fusion, is_quick=False, table=fusion.table
     ),
     "real": Benchmark("T1 -> T2 on real brains, one patient left out", real.measure_real, real.TARGETS, is_quick=False),
 }
