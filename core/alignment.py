@@ -64,7 +64,7 @@ def check_alignment(moving: Volume, fixed: Volume) -> Check:
 class Sight:
     """A look at the score here, a little beside (a parabola tells where the peak is) and far beside.
 
-    Each part is looked at when it is asked for: the verdict costs thrice what score and offset cost together.
+    Each part is looked at when it is asked for: the verdict costs many times what score and offset cost together.
     """
 
     probe: Probe
@@ -82,20 +82,16 @@ class Sight:
         """Whether the images share enough for a free search to find its way."""
         return self.score >= CLEAR_SCORE
 
-    @property
-    def offset_mm(self) -> float:
-        """How far the best place seems to be from the present one, as in `Check`."""
-        return self._beside_mm if self.is_clear and self.probe.overlap >= MIN_OVERLAP else self.check.offset_mm
+    @cached_property
+    def thin(self) -> Probe:
+        return self.probe.thinned(THIN)
 
     @cached_property
-    def _near(self) -> NDArray[np.float64]:
-        return _around(self.probe, NEAR)
-
-    @property
-    def _beside_mm(self) -> float:
-        reach = [1.0, 1.0, 1.0, *[float(np.radians(RADIUS_MM))] * 3]
-        tops = [mm * _vertex(less[0], self.score, more[0]) for mm, (less, more) in zip(reach, self._near, strict=True)]
-        return float(np.linalg.norm(tops))
+    def offset_mm(self) -> float:
+        """How far the best place seems to be from the present one, as in `Check`, by a third of the points."""
+        if not self.is_clear or self.probe.overlap < MIN_OVERLAP:
+            return self.check.offset_mm
+        return _beside_mm(_around(self.thin, NEAR), float(self.thin.scores()[0]))
 
     @cached_property
     def check(self) -> Check:
@@ -111,11 +107,12 @@ class Sight:
         probe = self.probe
         if probe.overlap < MIN_OVERLAP:
             return Check("not aligned", FAR, self.score, probe.overlap, False)
-        wide = probe.thinned(THIN) if self.is_clear else probe
-        near, far, there = self._near, _around(wide, FAR), float(wide.scores()[0])
+        wide = self.thin if self.is_clear else probe
+        near, far, there = _around(probe, NEAR), _around(wide, FAR), float(wide.scores()[0])
         peak = float(self.score - near[:3, :, 0].mean())
-        flipped = _best_mirrored(probe) > self.score + max(MIN_PEAK, 0.25 * peak)
-        found = Check("doubtful", self._beside_mm, self.score, probe.overlap, bool(flipped))
+        flipped = _best_mirrored(wide) > there - max(MIN_PEAK, peak)  # may be so: then by all points
+        flipped = flipped and _best_mirrored(probe) > self.score + max(MIN_PEAK, 0.25 * peak)
+        found = Check("doubtful", _beside_mm(near, self.score), self.score, probe.overlap, flipped)
         tolerance = max(ALIGNED_MM, VOXEL_SHARE * probe.edge_mm)
         if max(self.score, near[..., 0].max(), far[..., 0].max()) < CLEAR_SCORE:
             return _of_faint(probe, found, self.here, far, tolerance)
@@ -123,6 +120,13 @@ class Sight:
             return replace(found, verdict="not aligned")
         is_aligned = not flipped and found.offset_mm <= tolerance and peak >= MIN_PEAK
         return replace(found, verdict="aligned" if is_aligned else "doubtful")
+
+
+def _beside_mm(near: NDArray[np.float64], score: float) -> float:
+    """How far the tops of the parabolas through the scores here and NEAR beside lie from here."""
+    reach = [1.0, 1.0, 1.0, *[float(np.radians(RADIUS_MM))] * 3]
+    tops = [mm * _vertex(less[0], score, more[0]) for mm, (less, more) in zip(reach, near, strict=True)]
+    return float(np.linalg.norm(tops))
 
 
 def _of_faint(probe: Probe, found: Check, here: Scores, far: NDArray[np.float64], tolerance: float) -> Check:
