@@ -16,7 +16,7 @@ from core.phantom import Head, build_head, draw_person, volumes_of
 from core.preprocess.brain import brain_of_ct, extract_brain, find_brain
 from core.preprocess.deface import DefaceConfig, deface_case
 from core.preprocess.faces import FACE_VISIBLE, shows_face
-from core.preprocess.grids import Grid, Mask, canonical, coverage, resample
+from core.preprocess.grids import Grid, Mask, canonical, resample, resample_covered
 from core.preprocess.piece import Piece
 from core.types import Volume
 
@@ -26,8 +26,9 @@ ON = DefaceConfig(enabled=True)
 def piece_of(*volumes: Volume) -> Piece:
     first = volumes[0]
     grid = Grid((first.data.shape[0], first.data.shape[1], first.data.shape[2]), first.affine)
-    moved = {volume.modality: resample(volume, grid) for volume in volumes}
-    return Piece(first.modality, moved, grid, {volume.modality: coverage(volume, grid) for volume in volumes})
+    found = {volume.modality: resample_covered(volume, grid) for volume in volumes}
+    moved = {name: volume for name, (volume, _) in found.items()}
+    return Piece(first.modality, moved, grid, {name: mask for name, (_, mask) in found.items()})
 
 
 def removed(before: Piece, after: Piece, modality: str) -> Mask:
