@@ -1,8 +1,9 @@
 """Does what modalities share help? Five claims, each with its difference per held-out case and a 95 % interval.
 
 One model (`FUSION_MODEL`, mvae) learns from half of `FUSION_CASES` (60) generated people in T1, T2 and FLAIR at 4 mm,
-`FUSION_STEPS` (400) steps of 8 slices, once for each of `FUSION_SEEDS` (5) seeds. Every rival has the same steps. Of a
-held-out case the mean over seeds is taken first, so that the case is the unit.
+`FUSION_STEPS` (400) steps of 8 slices, once for each of `FUSION_SEEDS` (5) seeds. Every rival has the same steps; what
+starts from learnt weights (a new modality, heads learnt afterwards) has had those of its start before. Of a held-out
+case the mean over seeds is taken first, so that the case is the unit.
 
 - tissue, lesion: heads on the code of all three, against heads on the code of the single modality that is best for that
   measure: as given alone to the same run, and as the only modality of a run of its own.

@@ -18,6 +18,7 @@ from core.tasks import answer_of
 from core.windows import cut_image, cut_mask, moved, patch_places, slice_position
 
 HELD_BYTES = 256 * 2**20  # training slices that fit in this are read once and held
+MAP_BYTES = 8  # of a pixel of a label map
 MIN_FRACTION = 0.05
 Row = tuple[str, int]  # a case id and a window's place
 
@@ -76,8 +77,25 @@ def informative_rows(
     return rows
 
 
-def make_batch(dataset: Dataset, rows: Sequence[Row], shapes: Shapes) -> Batch:
-    """Windows of these shapes, one above the other; what a case lacks is zero and marked absent."""
+def is_seen(dataset: Dataset, row: Row, modality: str, shapes: Shapes) -> bool:
+    """Whether a window holds some of what an image shows of its case: not all lies beside a narrow field of view."""
+    case_id, place = row
+    record = dataset.record(case_id)
+    if modality not in record["modalities"]:
+        return False
+    if f"{modality}_fov" not in record["label_maps"]:
+        return True
+    judged = cut_mask(dataset.mask(case_id), place, shapes)
+    seen = judged & (cut_mask(dataset.label_map(case_id, f"{modality}_fov"), place, shapes) > 0)
+    return bool(np.count_nonzero(seen) > MIN_FRACTION * np.count_nonzero(judged))
+
+
+def make_batch(dataset: Dataset, rows: Sequence[Row], shapes: Shapes, to_learn: bool = False) -> Batch:
+    """Windows of these shapes, one above the other; what a case lacks is zero and marked absent.
+
+    Args:
+        to_learn: what a window does not show of a narrow image is absent too, so that nobody learns to make blanks.
+    """
     modalities = shapes.modalities
     x = {m: torch.zeros(len(rows), shapes.channels, *shapes.size) for m in modalities}
     present = {m: torch.zeros(len(rows), dtype=torch.bool) for m in modalities}
@@ -92,6 +110,8 @@ def make_batch(dataset: Dataset, rows: Sequence[Row], shapes: Shapes) -> Batch:
         for row, place in places:
             mask[row] = torch.from_numpy(cut_mask(judged, place, shapes))
             for m in set(modalities) & set(has):
+                if to_learn and not is_seen(dataset, (case_id, place), m, shapes):
+                    continue
                 x[m][row] = torch.from_numpy(cut_image(slices, has.index(m), place, shapes))
                 present[m][row] = True
     case_index = torch.tensor([numbers[case_id] for case_id, _ in rows], dtype=torch.long)
@@ -139,10 +159,16 @@ class Slices:
     """
 
     def __init__(self, dataset: Dataset, rows: Sequence[Row], shapes: Shapes, paired: bool = True) -> None:
-        self.dataset, self.rows, self.shapes, self.paired = dataset, list(rows), shapes, paired
-        n_bytes = len(self.rows) * math.prod(shapes.size) * shapes.channels * 4 * len(shapes.modalities)
+        kept = [row for row in rows if any(is_seen(dataset, row, m, shapes) for m in shapes.modalities)]
+        self.dataset, self.rows, self.shapes, self.paired = dataset, kept, shapes, paired
+        n_maps = sum(task.kind == "map" for task in shapes.tasks)
+        n_bytes = (
+            len(self.rows)
+            * math.prod(shapes.size)
+            * (shapes.channels * 4 * len(shapes.modalities) + n_maps * MAP_BYTES)
+        )
         fits = shapes.spatial_dims == 2 and n_bytes <= HELD_BYTES
-        self._held = make_batch(dataset, self.rows, shapes) if fits else None
+        self._held = make_batch(dataset, self.rows, shapes, to_learn=True) if fits else None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -154,7 +180,7 @@ class Slices:
         rows, shapes = [self.rows[n] for n in numbers], self.shapes
         if shapes.spatial_dims == 3:
             rows = [(case_id, moved(place, self.dataset.shape, shapes.size, rng)) for case_id, place in rows]
-        return make_batch(self.dataset, rows, shapes)
+        return make_batch(self.dataset, rows, shapes, to_learn=True)
 
     def epoch(self, batch_size: int, rng: np.random.Generator) -> Iterator[Batch]:
         """All rows once, in random order, the last batch smaller; unpaired, in another order for each modality."""
@@ -183,11 +209,13 @@ class Slices:
         return modality in self.dataset.record(case_id)["modalities"]
 
 
-def case_batches(dataset: Dataset, case_id: str, shapes: Shapes, batch_size: int = 32) -> Iterator[Batch]:
-    """All slices (or stacks around them) of one case, in order."""
+def case_batches(
+    dataset: Dataset, case_id: str, shapes: Shapes, batch_size: int = 32, to_learn: bool = False
+) -> Iterator[Batch]:
+    """All slices (or stacks around them) of one case, in order; `to_learn` as for `make_batch`."""
     rows = [(case_id, k) for k in range(dataset.shape[2])]
     for start in range(0, len(rows), batch_size):
-        yield make_batch(dataset, rows[start : start + batch_size], shapes)
+        yield make_batch(dataset, rows[start : start + batch_size], shapes, to_learn)
 
 
 def crop(images: Tensor, dataset: Dataset) -> Tensor:

@@ -123,10 +123,10 @@ class TrainConfig(Settings):
     )
     triplet_weight: float = Field(0.0, ge=0, le=1e6, description="Pull codes of one slice together by triplets; 0: off")
     tasks: Names = Field(
-        (), description="Labels or label maps that a head learns from the shared code, beside the images; empty: none"
+        (), description="Labels or label maps to be told from the shared code, beside the images; empty: none"
     )
     task_weight: float = Field(
-        1.0, gt=0, le=1e6, description="How much a task counts: at 1, a nat of it as much as a nat in every pixel"
+        1.0, gt=0, le=1e6, description="How much the tasks count beside the images; more: better answers, worse images"
     )
     init_from: str = Field("", description="Id of a run of the same model whose weights are the first ones")
     freeze: Names = Field((), description="What stays fixed: encoders, decoders, or all parts of a modality")

@@ -112,7 +112,7 @@ def evaluate(
             checks += _check_source(loaded, view, found, _stranger(loaded, cases, case_id, task))
             rows += found
             done += 1
-    answers = score_tasks(loaded, cases, lambda done, n, said="": progress(total, total, said))
+    answers = score_tasks(loaded, cases, lambda done, n, said="": progress(total, total, said), subsets == "small")
     progress(total, total, "Summing up")
     result = {
         "run": loaded.run.id,
@@ -250,7 +250,7 @@ def fit_baselines(loaded: LoadedRun) -> list[Contender]:
             continue
         model = MODELS[name](MODELS[name].Config(), shapes)
         starts = range(0, len(rows), BATCH_SIZE)
-        model.fit(make_batch(loaded.dataset, rows[n : n + BATCH_SIZE], shapes) for n in starts)
+        model.fit(make_batch(loaded.dataset, rows[n : n + BATCH_SIZE], shapes, True) for n in starts)
         contenders.append(Contender(name, replace(loaded, model=model.to(loaded.device).eval()), reads_given))
     return contenders
 

@@ -42,7 +42,7 @@ def fit_once(run: Run, dataset: Dataset, model: Model, split: Split, progress: P
 def _all_windows(dataset: Dataset, case_id: str, shapes: Shapes) -> Iterator[Batch]:
     """Every slice or stack of a case, or the patches worth learning from."""
     if shapes.spatial_dims == 2:
-        yield from case_batches(dataset, case_id, shapes)
+        yield from case_batches(dataset, case_id, shapes, to_learn=True)
         return
     for row in informative_rows(dataset, [case_id], shapes):
-        yield make_batch(dataset, [row], shapes)
+        yield make_batch(dataset, [row], shapes, to_learn=True)

@@ -7,8 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from core.config import build
 from core.dataset import Dataset, Split
+from core.errors import InvalidConfigError
 from core.metrics import DATA_RANGE, METRICS_VERSION
+from core.preprocess.steps import STEPS
 from core.recipes import PrepareConfig
 from core.types import PHYSICAL_UNITS
 from core.workspace import plain
@@ -32,17 +35,35 @@ def protocol_of(dataset: Dataset, split: Split, cases: Sequence[str]) -> dict[st
         "spacing_mm": list(dataset.spacing_mm),
         "metrics_version": METRICS_VERSION,
     }
-    return {**protocol, "fingerprint": _digest({**protocol, "normaliser": _telling(dataset.index["recipe"])})}
+    return {**protocol, "fingerprint": fingerprint_of(protocol)}
+
+
+def fingerprint_of(protocol: Mapping[str, Any]) -> str:
+    """Equal for numbers that may be compared, also of protocols that earlier versions wrote."""
+    told = {name: value for name, value in protocol.items() if name != "fingerprint"}
+    return _digest({**told, "normaliser": _telling(protocol["normaliser"])})
 
 
 def _telling(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe without what is at its default: a setting that a later version brings leaves old numbers comparable."""
+    """A recipe without steps that are off and settings at their default.
+
+    So a step or a setting that a later version brings leaves old numbers comparable.
+    """
     usual = plain(PrepareConfig().model_dump())
     found = {}
     for step, values in plain(dict(recipe)).items():
         known = usual.get(step, {})
-        found[step] = {name: value for name, value in values.items() if (name, value) not in known.items()}
+        if _is_on(step, values):
+            found[step] = {name: value for name, value in values.items() if (name, value) not in known.items()}
     return {step: values for step, values in found.items() if values}
+
+
+def _is_on(step: str, values: Mapping[str, Any]) -> bool:
+    """Whether a step did anything; what is not understood today counts as if."""
+    try:
+        return step not in STEPS or STEPS[step].is_on(build(STEPS[step].Config, values))
+    except InvalidConfigError:
+        return True
 
 
 def _mae_unit(unit: str) -> str:

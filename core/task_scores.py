@@ -25,11 +25,17 @@ Row = dict[str, Any]
 SLICES = 32  # at once
 
 
-def score_tasks(loaded: LoadedRun, case_ids: Sequence[str], progress: Progress = silent) -> dict[str, list[Row]]:
-    """Rows per case of every subset, and their means over cases with intervals; empty where the run has no tasks."""
+def score_tasks(
+    loaded: LoadedRun, case_ids: Sequence[str], progress: Progress = silent, only_ends: bool = False
+) -> dict[str, list[Row]]:
+    """Rows per case of every subset, and their means over cases with intervals; empty where the run has no tasks.
+
+    Args:
+        only_ends: of the subsets, single modalities and all together.
+    """
     if not loaded.run.config.tasks:
         return {"tasks": [], "task_summary": []}
-    work = [(case_id, given) for case_id in case_ids for given in _subsets(loaded, case_id)]
+    work = [(case_id, given) for case_id in case_ids for given in _subsets(loaded, case_id, only_ends)]
     rows = []
     for done, (case_id, given) in enumerate(work):
         progress(done, len(work), f"Tasks of {case_id}")
@@ -37,10 +43,11 @@ def score_tasks(loaded: LoadedRun, case_ids: Sequence[str], progress: Progress =
     return {"tasks": rows, "task_summary": _summarise(rows)}
 
 
-def _subsets(loaded: LoadedRun, case_id: str) -> list[tuple[str, ...]]:
+def _subsets(loaded: LoadedRun, case_id: str, only_ends: bool) -> list[tuple[str, ...]]:
     """Every subset of what the case has and the run has learnt, single modalities first."""
     has = [m for m in loaded.learnt if m in loaded.dataset.record(case_id)["modalities"]]
-    return [subset for n in range(1, len(has) + 1) for subset in combinations(has, n)]
+    sizes = sorted({1, len(has)}) if only_ends else range(1, len(has) + 1)
+    return [subset for n in sizes for subset in combinations(has, n)]
 
 
 def _summarise(rows: Sequence[Row]) -> list[Row]:

@@ -13,7 +13,7 @@ from core.dataset import Dataset
 from core.errors import InvalidConfigError
 
 MAX_CLASSES = 64
-CLASS_NAMES = {  # of label maps that preparing or the demo makes; others are numbered
+CLASS_NAMES = {  # of label maps that preparing or the demo makes; those of others are numbered
     "tissue": ("background", "CSF", "grey matter", "white matter", "bone", "other tissue"),
     "tissue_ct": ("background", "air", "soft tissue", "bone"),
     "lesion": ("background", "lesion"),
@@ -54,7 +54,8 @@ def _map_task(dataset: Dataset, name: str) -> Task:
     n = 1 + max(int(dataset.label_map(case_id, name).max()) for case_id in having)
     if n > MAX_CLASSES:
         raise InvalidConfigError(f"train.tasks: {name} has {n} classes; {MAX_CLASSES} at most.", "MANY-CLASSES")
-    words = CLASS_NAMES.get(name, ("background",))
+    is_ours = dataset.is_simulated or dataset.index["recipe"].get("tissue", {}).get("enabled", False)
+    words = CLASS_NAMES.get(name, ("background",)) if is_ours or name == "lesion" else ("background",)
     numbered = tuple(f"class {k}" for k in range(len(words), n))
     return Task(name=name, kind="map", classes=(*words[: max(2, n)], *numbered))
 

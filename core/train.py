@@ -248,8 +248,9 @@ class Training:
     def _log_val(self, epoch: int) -> None:
         if self.val is not None:
             if self.early_stop.patience:
-                self.early_stop.look(settled_loss(self.averaged, self.val), self.averaged)
-            self._write_line("val", epoch, loss_on(self.averaged, self.val, self.clock.step), 0.0)
+                self.early_stop.look(settled_loss(self.averaged, self.val, self.settings), self.averaged)
+            found = loss_on(self.averaged, self.val, self.clock.step, self.settings)
+            self._write_line("val", epoch, found, 0.0)
 
     def _write_line(self, split: str, epoch: int, losses: Mapping[str, float], lr: float) -> None:
         line = {"step": self.clock.step, "epoch": epoch, "split": split, **losses}

@@ -5,9 +5,11 @@ from __future__ import annotations
 from safetensors.torch import load as load_safetensors
 from torch import nn
 
+from core.config import Task
 from core.dataset import Dataset
 from core.errors import InvalidConfigError
 from core.models.base import Model
+from core.models.heads import key_of
 from core.runs import Run
 from core.synthesis import checked_weights
 from core.workspace import Workspace
@@ -18,7 +20,7 @@ SIDES = ("encoders", "decoders", "private_encoders", "other_scales")  # keyed by
 def start_from(run: Run, dataset: Dataset, model: Model) -> None:
     """Fill the model with what the run named by `train.init_from` has of the same name; the rest stays fresh.
 
-    Does nothing where no run is named.
+    Does nothing where no run is named. A head is taken where the task has the same classes.
 
     Raises:
         NotFoundError: There is no such run, or it has no weights.
@@ -34,7 +36,8 @@ def start_from(run: Run, dataset: Dataset, model: Model) -> None:
         )
     _refuse_leak(source, run, dataset)
     own, found = model.state_dict(), load_safetensors(checked_weights(source))
-    shared = {name: value for name, value in found.items() if name in own}
+    heads = tuple(f"heads.{key_of(task)}." for task in run.config.tasks if not _is_known(task, source))
+    shared = {name: value for name, value in found.items() if name in own and not name.startswith(heads)}
     if not shared:
         raise InvalidConfigError("The run to start from has no part in common with this one.", "NO-COMMON-PART")
     for name, value in shared.items():
@@ -45,6 +48,11 @@ def start_from(run: Run, dataset: Dataset, model: Model) -> None:
                 "OTHER-SIZE",
             )
     model.load_state_dict({**own, **shared})
+
+
+def _is_known(task: Task, source: Run) -> bool:
+    """Whether the run has learnt a task of that name with the very same classes."""
+    return any((t.name, t.kind, t.classes) == (task.name, task.kind, task.classes) for t in source.config.tasks)
 
 
 def _refuse_leak(source: Run, run: Run, dataset: Dataset) -> None:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from core.batches import informative_rows, make_batch
+from core.config import TrainConfig
 from core.dataset import Dataset
 from core.models.base import Batch, Model, Shapes
-from core.models.heads import task_losses
+from core.models.terms import with_terms
 
 MAX_ROWS, MAX_PIXELS = 64, 2**20
 AFTER_WARM_UPS = 10**9  # a step
@@ -21,18 +22,24 @@ def sample(dataset: Dataset, case_ids: tuple[str, ...], shapes: Shapes) -> Batch
     """Some informative windows, evenly over the cases."""
     rows = informative_rows(dataset, case_ids, shapes)
     most = max(4, min(MAX_ROWS, MAX_PIXELS // math.prod(shapes.size)))
-    return make_batch(dataset, rows[:: math.ceil(len(rows) / most)], shapes)
+    return make_batch(dataset, rows[:: math.ceil(len(rows) / most)], shapes, to_learn=True)
 
 
 @torch.no_grad()
-def loss_on(model: Model, batch: Batch, step: int) -> dict[str, float]:
-    """The loss with the same draws each time, leaving the training's own random numbers alone."""
+def loss_on(model: Model, batch: Batch, step: int, settings: TrainConfig | None = None) -> dict[str, float]:
+    """The loss with the same draws each time, leaving the training's own random numbers alone.
+
+    Args:
+        settings: with the terms that they add; they belong to the first part.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         parts = tuple(model.parts()) or ("model",)
-        losses = [logged(model.loss(batch, part, step), part, len(parts)) for part in parts]
-        losses.append(logged(task_losses(model, batch), parts[0], len(parts)))
-    return {key: value for loss in losses for key, value in loss.items()}
+        losses = [model.loss(batch, part, step) for part in parts]
+        if settings is not None:
+            losses[0] = with_terms(losses[0], model, batch, settings)
+        named = [logged(loss, part, len(parts)) for loss, part in zip(losses, parts, strict=True)]
+    return {key: value for loss in named for key, value in loss.items()}
 
 
 def logged(losses: Mapping[str, Tensor], part: str, n_parts: int) -> dict[str, float]:
@@ -41,7 +48,7 @@ def logged(losses: Mapping[str, Tensor], part: str, n_parts: int) -> dict[str, f
     return {prefix + key: float(value.detach()) for key, value in losses.items()}
 
 
-def settled_loss(model: Model, batch: Batch) -> float:
+def settled_loss(model: Model, batch: Batch, settings: TrainConfig) -> float:
     """What two looks can be compared by: the first part's total, as it is once every warm-up is over."""
-    losses = loss_on(model, batch, AFTER_WARM_UPS)
+    losses = loss_on(model, batch, AFTER_WARM_UPS, settings)
     return next(value for name, value in losses.items() if name.endswith("total"))

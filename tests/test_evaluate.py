@@ -19,7 +19,7 @@ from core.errors import InvalidConfigError
 from core.evaluate import evaluate, summarise, tasks_of
 from core.models import MODELS
 from core.progress import Cancelled
-from core.protocol import protocol_of
+from core.protocol import fingerprint_of, protocol_of
 from core.synthesis import check_request, load_run
 from tests.tiny_run import HU, load_tiny, make_dataset, make_run, save_weights, tiny
 
@@ -206,15 +206,24 @@ def test_the_protocol_tells_apart_what_must_not_be_compared(tiny, workspace):
 
 
 @pytest.mark.parametrize(
-    ("written", "is_other"), [({"clip": True, "z_reach": 3.0}, False), ({"clip": True, "z_reach": 4.0}, True)]
+    ("written", "is_other"),
+    [
+        ({"normalise": {"clip": True, "z_reach": 3.0}}, False),
+        ({"normalise": {"clip": True, "z_reach": 4.0}}, True),
+        ({"normalise": {"clip": True}, "deface": {"enabled": False, "margin_mm": 9.0}}, False),
+        ({"normalise": {"clip": True}, "deface": {"enabled": True, "margin_mm": 9.0}}, True),
+        ({"normalise": {"clip": True}, "deface": {"enabled": False, "forgotten": 1}}, True),
+    ],
 )
-def test_a_setting_that_newer_recipes_write_at_its_default_parts_no_numbers(tiny, written, is_other):
-    def fingerprint(settings):
+def test_what_newer_recipes_write_parts_no_numbers_unless_it_did_something(tiny, written, is_other):
+    def protocol(recipe):
         dataset = deepcopy(tiny.dataset)
-        dataset.__dict__["index"] = {**dataset.index, "recipe": {"normalise": settings, "left_out": {}}}
-        return protocol_of(dataset, tiny.split, ("case-0",))["fingerprint"]
+        dataset.__dict__["index"] = {**dataset.index, "recipe": {**recipe, "left_out": {}}}
+        return protocol_of(dataset, tiny.split, ("case-0",))
 
-    assert (fingerprint({"clip": True}) != fingerprint(written)) is is_other
+    before, now = protocol({"normalise": {"clip": True}}), protocol(written)
+    assert (before["fingerprint"] != now["fingerprint"]) is is_other
+    assert fingerprint_of({**now, "fingerprint": "as an earlier version wrote it"}) == now["fingerprint"]
 
 
 def test_results_say_whether_the_model_learnt_from_pairs(tiny, monkeypatch):

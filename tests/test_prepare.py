@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from core.batches import Slices, make_batch, shapes_of
 from core.cohort import Cohort
 from core.common_grid import common_spacing, grid_of, reference_of
 from core.dataset import Dataset
@@ -132,6 +133,29 @@ def test_an_image_of_little_or_nothing_does_not_cut_down_what_is_judged(
         assert seen[..., :2].all()
         assert not seen[..., 2:].any()
     assert [stage.step for stage in preview(cohort, "case-a", "US", recipe)][:2] == ["", "canonical"]
+
+
+def test_nobody_learns_to_make_blanks_where_an_image_shows_nothing(workspace: Workspace) -> None:
+    """Of a narrow image: absent from windows beside its field, scaled by what it shows, nothing else is."""
+    case = phantom_case("case-a", 0, ("T1", "CT"))
+    t1, whole = case.volumes["T1"], case.volumes["CT"]
+    narrow = Volume(whole.data[..., :2], whole.affine, "CT", "HU")
+    cohort = Cohort.create(workspace, "narrow")
+    cohort.write(replace(case, volumes={"T1": t1, "CT": narrow}))
+    config = {"reference": "T1", "ct": "z-score", "tissue": {"enabled": True}}
+    dataset = prepare(workspace, cohort, "d", make_recipe("generic", config))
+    shapes = shapes_of(dataset, ("T1", "CT"))
+    rows = [("case-a", k) for k in range(dataset.shape[2])]
+    for to_learn, seen in ((True, 2), (False, len(rows))):
+        batch = make_batch(dataset, rows, shapes, to_learn)
+        assert batch.present["CT"].tolist() == [k < seen for k in range(len(rows))]
+        assert batch.present["T1"].all()
+    assert len(Slices(dataset, rows, shapes.only(["CT"]))) == 2
+    inside = dataset.mask("case-a")
+    values = narrow.data[inside[..., :2]]
+    scale, offset = dataset.record("case-a")["scales"]["CT"]
+    assert offset + scale / 2 == pytest.approx(values.mean(), rel=1e-3)
+    assert set(np.unique(dataset.label_map("case-a", "tissue_ct")[..., 2:])) == {0}
 
 
 def test_one_bad_case_does_not_stop_the_others(workspace: Workspace, cohort: Cohort) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from core.assembly import build_model
 from core.augment import augment
 from core.batches import make_batch, shapes_of
 from core.config import Task
@@ -24,9 +26,12 @@ from core.models.heads import Heads, add_heads, answers_of, class_loss, map_loss
 from core.models.terms import with_terms
 from core.runs import Run
 from core.synthesis import load_run
-from core.task_scores import task_rows
+from core.task_scores import _lay, task_rows
 from core.tasks import answer_of, find_tasks, task_names
 from core.train import make_config, train
+from core.transfer import start_from
+from core.validation import loss_on
+from core.windows import box_of, patch_places
 from core.workspace import Workspace
 
 SHAPE = (18, 21, 7)
@@ -220,6 +225,35 @@ def test_a_run_learns_its_tasks_keeps_its_heads_and_is_judged_on_them(
     assert line["n"] == len(judged)
 
 
+def test_windows_of_a_map_are_laid_where_they_were_cut(labelled: Dataset) -> None:
+    """Patches whose answers are the very truth come together to it."""
+    truth = np.random.default_rng(0).integers(0, 3, labelled.shape)
+    shapes = Shapes(("T1",), (8, 8, 7), 7)
+    places = patch_places(labelled.shape, shapes.size, 0.5)
+    hot = np.stack([np.eye(3, dtype=np.float32)[truth[box_of(at, labelled.shape, shapes)]] for at in places])
+    loaded: Any = SimpleNamespace(dataset=labelled, model=SimpleNamespace(shapes=shapes))
+    total = np.zeros((3, *labelled.shape), np.float32)
+    _lay(total, hot.transpose(0, 4, 1, 2, 3), places, loaded)
+    np.testing.assert_array_equal(total.argmax(0), truth)
+
+
+def test_a_head_is_taken_over_only_for_the_same_classes(labelled: Dataset, workspace: Workspace) -> None:
+    settings = {"tasks": ["diagnosis", "blob"], "epochs": 1, "batch_size": 16}
+    first = Run.new(workspace, make_config(labelled, "mvae", SMALL, settings), "cpu")
+    learnt = train(first, labelled, torch.device("cpu"))
+    labelled.set_labels({"case-0": {"diagnosis": "glioma", "score": 1.0}})
+    config = make_config(labelled, "mvae", SMALL, {**settings, "init_from": first.id})
+    second = Run.new(workspace, config, "cpu")
+    fresh = build_model(config, labelled)
+    before = {name: value.clone() for name, value in fresh.state_dict().items()}
+    start_from(second, labelled, fresh)
+    for name, value in fresh.state_dict().items():
+        if name.startswith("heads.task_diagnosis"):
+            assert torch.equal(value, before[name])
+        else:
+            assert torch.equal(value, learnt.state_dict()[name])
+
+
 def test_patches_are_laid_together_before_a_map_is_judged(labelled: Dataset, workspace: Workspace) -> None:
     settings = {"tasks": ["blob"], "input": "patches", "patch": 8, "epochs": 1, "batch_size": 16, "max_minutes": 0.2}
     config = make_config(labelled, "mvae", SMALL, settings, fold=0, n_folds=3)
@@ -229,3 +263,12 @@ def test_patches_are_laid_together_before_a_map_is_judged(labelled: Dataset, wor
     rows = task_rows(loaded, "case-1", ["T1", "T2"])
     assert [row["metric"] for row in rows] == ["Dice"]
     assert 0 <= rows[0]["value"] <= 1
+
+
+def test_the_total_of_validation_counts_what_the_training_s_counts(labelled: Dataset) -> None:
+    config = make_config(labelled, "mvae", SMALL, {"tasks": ["blob"], "task_weight": 2.0, "infonce_weight": 0.5})
+    model = _model("mvae", config.tasks)
+    batch = make_batch(labelled, [("case-1", k) for k in range(7)], model.shapes)
+    with_all, alone = loss_on(model, batch, 5, config.train), loss_on(model, batch, 5)
+    added = with_all["task_blob"] + with_all["infonce"]
+    assert with_all["total"] == pytest.approx(alone["total"] + added, rel=1e-6)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,12 @@ class Judged:
     def protocol(self) -> Mapping[str, Any]:
         return dict(self.result["protocol"])
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        return str(self.protocol["fingerprint"])
+        """Found anew from the protocol: by today's rule also where an earlier version wrote it."""
+        from core.protocol import fingerprint_of
+
+        return fingerprint_of(self.protocol)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +162,7 @@ def pooled_entries(study: Sequence[Judged]) -> tuple[list[Entry], list[str]]:
     by_model: dict[str, dict[int, Judged]] = {}
     for item in reversed(study):  # the newest run of a fold stays
         config = item.run.config
-        settings = {**config.model_dump(), "fold": 0, "n_folds": 0}
+        settings = {**config.model_dump(exclude={"tasks"}), "fold": 0, "n_folds": 0}  # a task's scale is a fold's own
         by_model.setdefault(repr(sorted(settings.items())), {})[int(config.fold or 0)] = item
     wanted = {item.run.config.fold for item in study}
     whole = [list(folds.values()) for folds in by_model.values() if set(folds) == wanted]

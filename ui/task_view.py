@@ -30,15 +30,16 @@ def task_view(rows: Sequence[dict[str, Any]]) -> None:
     names = list(dict.fromkeys(row["task"] for row in rows))
     name = names[0]
     if len(names) > 1:
-        name = st.selectbox("Task", names, key="head", help="What a head on the shared code answers.", width=280)
+        name = st.selectbox("Task", names, key="head", help="What the model tells beside the images.", width=280)
     lines, columns, n = task_table([row for row in rows if row["task"] == name])
     metric = next(row["metric"] for row in rows if row["task"] == name)
     st.dataframe(
         pd.DataFrame(lines),
         hide_index=True,
         column_config={
-            "given": st.column_config.TextColumn("Given", width=230, help="The head saw the code of these alone."),
+            "given": st.column_config.TextColumn("Given", width=230, help="The answer was told from these alone."),
             **{column: st.column_config.NumberColumn(column, format="%.3f", help=said) for column, said in columns},
+            "n": st.column_config.NumberColumn("n", width=36, help="Held-out cases that have these and an answer."),
             "interval": st.column_config.TextColumn(
                 "95 % interval", help=f"Of the first column's mean {metric}; BCa bootstrap over cases, from 6 cases on."
             ),
@@ -46,7 +47,7 @@ def task_view(rows: Sequence[dict[str, Any]]) -> None:
         placeholder="too few cases",
         alt=f"{name} from every subset of modalities",
     )
-    st.caption(f"Means over up to {count_words(n, 'held-out case')}. The shared code was learnt with images and task.")
+    st.caption(f"Means over up to {count_words(n, 'held-out case')}, told from the shared code.")
 
 
 def task_table(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[tuple[str, str]], int]:
@@ -67,7 +68,7 @@ def task_table(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], li
         head = stats.get(first)
         interval = f"{head.low:.3f} to {head.high:.3f}" if head and head.low is not None else None
         means = {column: stat.mean for column, stat in stats.items()}
-        lines.append({"given": " + ".join(given), **means, "interval": interval})
+        lines.append({"given": " + ".join(given), **means, "n": head.n if head else 0, "interval": interval})
     is_error = rows[0]["metric"] == "absolute error"
     lines.sort(key=lambda line: line.get(first, 0.0) * (1 if is_error else -1))
     return lines, list(columns.items()), n

@@ -59,6 +59,11 @@ class VectorHead(nn.Module):
         return out
 
 
+def key_of(task: Task) -> str:
+    """A head's name among the weights: neither a method of a module nor a path in one."""
+    return "task_" + task.name.replace(".", "_")
+
+
 class Heads(nn.ModuleDict):
     """One head a task, on codes of one shape (D, *small) or (D,)."""
 
@@ -67,11 +72,11 @@ class Heads(nn.ModuleDict):
         self.tasks = tuple(tasks)
         for task in tasks:
             n = task.n_outputs
-            self[task.name] = MapHead(code, size, n) if task.kind == "map" else VectorHead(code, n)
+            self[key_of(task)] = MapHead(code, size, n) if task.kind == "map" else VectorHead(code, n)
 
     def answers(self, code: Tensor) -> dict[str, Tensor]:
         """Task -> logits (B, n, *size) of a map, (B, n) of a class; of a number (B, 1), in standard deviations."""
-        return {task.name: self[task.name](code) for task in self.tasks}
+        return {task.name: self[key_of(task)](code) for task in self.tasks}
 
 
 def refuse_tasks(kind: type[Model]) -> None:

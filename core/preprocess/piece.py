@@ -51,6 +51,11 @@ class Piece:
         """The volumes that hold classes."""
         return {name: volume for name, volume in self.volumes.items() if volume.is_label}
 
+    def seen(self, modality: str) -> Mask:
+        """(I, J, K): the judged voxels where it has data; all judged ones where it has none in them."""
+        seen = self.mask & self.covered[modality]
+        return seen if seen.any() else self.mask
+
     def each(self, change: Callable[[Volume], Volume]) -> Piece:
         """Every image changed alike; label maps stay."""
         changed = {name: v if v.is_label else change(v) for name, v in self.volumes.items()}

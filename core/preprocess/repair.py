@@ -28,7 +28,7 @@ def repair_case(piece: Piece, config: RepairConfig) -> Piece:
     for name, volume in piece.images.items():
         if volume.unit in PHYSICAL_UNITS:
             continue
-        inside = volume.data[piece.mask] if piece.mask.any() else volume.data.ravel()
+        inside = volume.data[piece.seen(name)] if piece.mask.any() else volume.data.ravel()
         middle, high = (float(value) for value in np.percentile(inside, [50, 99.9]))
         limit = high + config.reach * (high - middle)
         counts[name] = int((volume.data > limit).sum())

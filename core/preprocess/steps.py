@@ -105,7 +105,8 @@ def _mask(piece: Piece, config: MaskConfig) -> Piece:
     piece = replace(piece, mask=judged if judged.any() else mask)
     for modality, share in shares.items():
         if share < MIN_COVERAGE and modality != piece.reference:
-            piece = _with_view(piece, modality) if share > 0 else _without(piece, modality)
+            shows_any = bool((piece.mask & piece.covered[modality]).any())
+            piece = _with_view(piece, modality) if shows_any else _without(piece, modality)
     if config.outside == "keep":
         return piece
     return replace(piece.each(lambda volume: _blank_outside(volume, piece.mask)), is_blank=True)
@@ -141,7 +142,7 @@ def _normalise(piece: Piece, config: NormaliseConfig) -> Piece:
     limits = dict(piece.limits)
     for name, volume in piece.images.items():
         if name not in limits:
-            limits[name] = intensity_range(volume, piece.mask, config)
+            limits[name] = intensity_range(volume, piece.seen(name), config)
             piece = piece.warned(name, *scale_doubts(volume, config))
     scaled = replace(piece, limits=limits).each(lambda v: normalise(v, limits[v.modality], config.clip))
     return scaled.each(lambda v: v.with_data(np.where(piece.mask, v.data, np.float32(0)))) if piece.is_blank else scaled

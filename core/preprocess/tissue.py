@@ -31,17 +31,20 @@ class TissueConfig(Settings):
 
 
 def label_case(piece: Piece, config: TissueConfig) -> Piece:
-    """The case with `tissue` (from T1, else T2, inside the mask) and `tissue_ct`; nothing where neither is there."""
+    """The case with `tissue` (from T1, else T2) and `tissue_ct`; nothing where neither is there.
+
+    Classes are told inside the mask where the image has data; 0 is where nothing is told.
+    """
     if not config.enabled:
         return piece
     maps: dict[str, Volume] = {}
     for modality, order in CONTRASTS.items():
         if modality in piece.images and "tissue" not in piece.volumes and not maps:
-            classes = brain_tissue(piece.volumes[modality].data, piece.mask, order)
+            classes = brain_tissue(piece.volumes[modality].data, piece.seen(modality), order)
             maps["tissue"] = Volume(classes.astype(np.float32), piece.grid.affine, "tissue", LABEL_UNIT)
-    for volume in piece.images.values():
+    for modality, volume in piece.images.items():
         if volume.unit == "HU":
-            classes = np.where(piece.mask, np.digitize(volume.data, [SOFT_HU, BONE_HU]) + 1, 0)
+            classes = np.where(piece.seen(modality), np.digitize(volume.data, [SOFT_HU, BONE_HU]) + 1, 0)
             maps["tissue_ct"] = Volume(classes.astype(np.float32), piece.grid.affine, "tissue_ct", LABEL_UNIT)
     return replace(piece, volumes={**piece.volumes, **maps})
 

@@ -21,7 +21,7 @@ from core.recipes import make_recipe
 from core.runs import Run, list_jobs
 from core.synthesis import load_run
 from core.train import make_config, train
-from core.workspace import Workspace
+from core.workspace import Workspace, read_json, write_json
 from tests.conftest import make_cohort
 from tests.pages.driving import open_page, words
 from ui.csv_table import csv_bytes, safe_cell
@@ -140,6 +140,17 @@ def test_folds_are_taken_together_case_by_case(judged_place):
     assert lacking == ["mean_image"]
     for case, run_id in linear.run_of.items():
         assert case in Run(judged_place.runs / run_id).result["protocol"]["cases"]
+
+
+def test_folds_whose_numbers_are_standardised_each_by_its_own_cases_stay_together(judged_place):
+    for run in runs_of(judged_place):
+        config = read_json(run.folder / "config.json")
+        task = {"name": "score", "kind": "number", "mean": float(config["fold"] or 0), "sd": 2.0}
+        write_json(run.folder / "config.json", {**config, "tasks": [task]})
+    (study,) = studies(read_judged(runs_of(judged_place))).values()
+    entries, lacking = pooled_entries(study)
+    assert "linear" in {entry.model for entry in entries if not entry.is_baseline}
+    assert lacking == ["mean_image"]
 
 
 def test_runs_of_two_protocols_never_share_a_table(judged_place):
