@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 export CROSSMODAL_WORKSPACE ?= $(CURDIR)/workspace
 
-.PHONY: install install-dev run test lint bench slow demo-run anatomy clean
+.PHONY: install install-dev run test lint bench slow multivae-env parity demo-run anatomy clean
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
@@ -40,6 +40,18 @@ bench: install-dev
 ## Tests that take minutes
 slow: install-dev
 	$(BIN)/python -m pytest -m "slow or gpu"
+
+## The library multivae, which needs another torch, in an environment of its own
+multivae-env: .venv-multivae/.installed
+
+.venv-multivae/.installed: benchmarks/multivae-requirements.txt
+	$(PYTHON) -m venv .venv-multivae
+	.venv-multivae/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/multivae-requirements.txt
+	touch $@
+
+## Our multimodal VAEs beside that library's
+parity: install-dev multivae-env
+	$(BIN)/python -m benchmarks parity
 
 ## Train the demo run anew and put it where it ships from
 demo-run: install

@@ -10,6 +10,8 @@ from benchmarks import (
     fusion,
     kill,
     masks,
+    multivae_speed,
+    parity,
     prepare,
     quality,
     queue,
@@ -61,6 +63,19 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "fusion": Benchmark(
         "whether what modalities share helps: five claims", fusion.measure_fusion, is_quick=False, table=fusion.table
+    ),
+    "parity": Benchmark(
+        "our multimodal VAEs beside those of the library multivae",
+        parity.measure_parity,
+        parity.TARGETS,
+        False,
+        parity.table,
+    ),
+    "multivae": Benchmark(
+        "images a second of our training loop beside multivae's",
+        multivae_speed.measure_multivae,
+        multivae_speed.TARGETS,
+        is_quick=False,
     ),
     "real": Benchmark("T1 -> T2 on real brains, one patient left out", real.measure_real, real.TARGETS, is_quick=False),
 }
