@@ -87,12 +87,12 @@ def _training_line(name: str, figures: Figures) -> str:
     f = {key.removeprefix(f"{name}."): value for key, value in figures.items() if key.startswith(f"{name}.")}
     level = all(meets(figures[key], target) for key, target in TARGETS.items() if key.startswith(f"{name}."))
     cells = [
-        name,
+        name.replace("_", " "),
         f"{f['ours_coherence']:.1f} %",
-        f"{f['theirs_coherence']:.1f} %",
+        f"{f[f'{MATCHES[name].against}_coherence']:.1f} %",
         _interval(f, "coherence", ""),
         f"{f['ours_error']:.5f}",
-        f"{f['theirs_error']:.5f}",
+        f"{f[f'{MATCHES[name].against}_error']:.5f}",
         _interval(f, "error", " %"),
         "yes" if level else "no",
     ]
