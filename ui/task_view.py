@@ -47,7 +47,7 @@ def task_view(rows: Sequence[dict[str, Any]]) -> None:
         placeholder="too few cases",
         alt=f"{name} from every subset of modalities",
     )
-    st.caption(f"Means over up to {count_words(n, 'held-out case')}, told from the shared code.")
+    st.caption(f"{metric.capitalize()}: means over up to {count_words(n, 'held-out case')}, told from the shared code.")
 
 
 def task_table(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[tuple[str, str]], int]:
