@@ -38,40 +38,44 @@ class DefaceConfig(Settings):
 def deface_case(piece: Piece, config: DefaceConfig) -> Piece:
     """The case without its face; images that were brain-extracted before have none.
 
-    A warning of a face goes where none is seen any longer.
+    A warning of a face goes where none is seen any longer; what was removed is no part of the images from then on.
 
     Raises:
         RefusedError: A head is whole, and no brain mask can be made that says where the face is.
     """
     if not config.enabled:
         return piece
-    bodies = {name: make_mask(volume, "foreground")[0] for name, volume in piece.images.items()}
-    heads = {name: body for name, body in bodies.items() if _is_head(body, piece.volumes[name])}
+    bodies = {name: make_mask(volume, "foreground", piece.field_of(name))[0] for name, volume in piece.images.items()}
+    heads = {name: body for name, body in bodies.items() if _is_head(body, piece.volumes[name], piece.field_of(name))}
     if not heads:
         return piece
     source, brain = _brain_of(piece, [name for name in bodies if name not in heads])
     face = face_of(brain, piece.grid.affine, margin_after(source, config))
     body = heads.get(piece.reference, next(iter(heads.values())))
     share = round(float((face & body).sum() / body.sum()), 3)
-    found = piece.each(lambda volume: _without(volume, face))
-    warnings = {name: _still_true(codes, found.volumes[name]) for name, codes in piece.warnings.items()}
+    covered = {**piece.covered, **{name: piece.field_of(name) & ~face for name in piece.images}}
+    found = replace(piece.each(lambda volume: _without(volume, face)), covered=covered)
+    warnings = {name: _still_true(name, found) for name in piece.warnings}
     findings = {**piece.findings, "deface": {"removed_share": share, "by": source}}
     return replace(found, warnings=warnings, findings=findings)
 
 
-def _is_head(body: Mask, volume: Volume) -> bool:
+def _is_head(body: Mask, volume: Volume, covered: Mask) -> bool:
     """Whether an image shows more than a brain: by its size, or by a face, as in a child."""
-    return bool(body.sum() * np.prod(volume.spacing_mm) / 1000 > HEAD_ML) or shows_face(volume)
+    return bool(body.sum() * np.prod(volume.spacing_mm) / 1000 > HEAD_ML) or shows_face(volume, covered)
 
 
-def _still_true(codes: tuple[str, ...], volume: Volume) -> tuple[str, ...]:
-    return tuple(code for code in codes if code != FACE_VISIBLE or shows_face(volume))
+def _still_true(name: str, piece: Piece) -> tuple[str, ...]:
+    codes = piece.warnings[name]
+    if FACE_VISIBLE not in codes or shows_face(piece.volumes[name], piece.field_of(name)):
+        return codes
+    return tuple(code for code in codes if code != FACE_VISIBLE)
 
 
 def _brain_of(piece: Piece, bare: Sequence[str]) -> tuple[str, Mask]:
     """The brain, and in which image it was found: one of the `bare`, which show no head, or one in which it is told."""
     for name in (name for name in T1_LIKE if name in bare):
-        brain, doubts = make_mask(piece.volumes[name], "brain")
+        brain, doubts = make_mask(piece.volumes[name], "brain", piece.field_of(name))
         if not doubts:
             return name, brain
     found = find_brain(piece.images)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from core.preprocess.grids import Mask
+from core.boxes import box_of
+from core.preprocess.grids import EVERYWHERE, Mask
 from core.preprocess.masks import make_mask
 from core.types import Volume
 
@@ -49,13 +50,17 @@ class _Outline:
     is_cut: tuple[bool, bool] = (False, False)
 
 
-def shows_face(volume: Volume) -> bool:
-    """Whether somebody could be recognised by the surface that this image shows."""
-    if volume.is_label or volume.unit == "SUV" or volume.modality in FACELESS or min(volume.data.shape) < 4:
+def shows_face(volume: Volume, covered: Mask = EVERYWHERE) -> bool:
+    """Whether somebody could be recognised by the surface that this image shows where it is `covered`."""
+    if volume.is_label or volume.unit == "SUV" or volume.modality in FACELESS:
         return False
-    top, steps = _top(volume), _steps(volume)
-    coarse = top.with_data(top.data[:: steps[0], :: steps[1], :: steps[2]], top.affine @ np.diag([*steps, 1.0]))
-    mask, doubts = make_mask(coarse, "brain")
+    top, seen = _top(volume, covered)
+    if min(top.data.shape) < 4:
+        return False
+    steps = _steps(top)
+    thin = tuple(slice(None, None, step) for step in steps)
+    coarse = top.with_data(top.data[thin], top.affine @ np.diag([*steps, 1.0]))
+    mask, doubts = make_mask(coarse, "brain", seen[thin])
     outlines = [_outline(part, coarse.spacing_mm) for part in _parts(mask, is_ct=volume.unit == "HU")]
     widest = _widest(outlines)
     if widest < 0 or not _is_head(outlines[widest], is_extracted=not doubts):
@@ -74,13 +79,15 @@ def _steps(volume: Volume) -> tuple[int, int, int]:
     return i, j, k
 
 
-def _top(volume: Volume) -> Volume:
-    """The upper end of a long image."""
-    start = max(0, volume.data.shape[2] - int(TOP_MM / volume.spacing_mm[2]))
-    data = volume.data[:, :, start:]
+def _top(volume: Volume, covered: Mask) -> tuple[Volume, Mask]:
+    """The upper end of a long image, without what only pads it, and where in that it has data."""
+    field = np.broadcast_to(covered, volume.data.shape)
+    i, j, k = box_of(field)
+    box = i, j, slice(max(k.start, k.stop - int(TOP_MM / volume.spacing_mm[2])), k.stop)
+    data = volume.data[box]
     if volume.unit == "HU":
         data = np.minimum(data, np.float32(SKIN_HU))  # bone behind the skin is no edge of it
-    return volume.with_data(data)
+    return volume.with_data(data), field[box]
 
 
 def _parts(mask: Mask, is_ct: bool) -> list[Mask]:

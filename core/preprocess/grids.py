@@ -13,6 +13,7 @@ from core.itk import from_itk, to_itk
 from core.types import Affine, Volume
 
 Mask = NDArray[np.bool_]
+EVERYWHERE: Mask = np.ones((1, 1, 1), dtype=bool)  # of an image that was not brought onto another grid
 MAX_VOXELS = 512**3
 AIR_HU = -1024.0
 NOWHERE = np.finfo(np.float32).min  # a value that no image has

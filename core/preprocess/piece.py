@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from core.config import Settings
-from core.preprocess.grids import Grid, Mask
+from core.preprocess.grids import EVERYWHERE, Grid, Mask
 from core.types import Volume
 
 NO_MASK: Mask = np.zeros((0, 0, 0), dtype=bool)
@@ -55,6 +55,10 @@ class Piece:
         """(I, J, K): the judged voxels where it has data; all judged ones where it has none in them."""
         seen = self.mask & self.covered[modality]
         return seen if seen.any() else self.mask
+
+    def field_of(self, modality: str) -> Mask:
+        """Where a modality has data; everywhere before "resample"."""
+        return self.covered.get(modality, EVERYWHERE)
 
     def each(self, change: Callable[[Volume], Volume]) -> Piece:
         """Every image changed alike; label maps stay."""

@@ -93,7 +93,7 @@ def _mask(piece: Piece, config: MaskConfig) -> Piece:
     An image that shows less than half of that does not cut it down: where it has data is kept as a label map of its
     own, MODALITY_fov, and there alone it is judged. One that shows nothing of it is left out.
     """
-    mask, doubts = make_mask(piece.volumes[piece.reference], config.method)
+    mask, doubts = make_mask(piece.volumes[piece.reference], config.method, piece.field_of(piece.reference))
     if config.extract and "BRAIN-NOT-EXTRACTED" in doubts:
         mask, doubts = _extracted(piece, mask, doubts)
     shares = {modality: float(piece.covered[modality][mask].mean()) for modality in piece.images}

@@ -100,6 +100,20 @@ def test_a_face_that_is_still_seen_is_still_warned_of(images: dict[str, Volume])
     assert done.warnings["CT"] == (FACE_VISIBLE,)
 
 
+def test_a_face_that_is_still_seen_on_a_padded_grid_is_still_warned_of(head: Head, images: dict[str, Volume]) -> None:
+    brain = replace(images["T1"], data=np.where(head.envelope_mm < 0, images["T1"].data, np.float32(0)))
+    affine = images["T1"].affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [-12, -8, -10]
+    i, j, k = np.add(images["T1"].data.shape, (20, 18, 22))
+    grid = Grid((int(i), int(j), int(k)), affine)
+    found = {volume.modality: resample_covered(volume, grid) for volume in (brain, images["FLAIR"])}
+    covered = {name: mask for name, (_, mask) in found.items()}
+    moved = {name: volume for name, (volume, _) in found.items()}
+    piece = Piece("T1", moved, grid, covered).warned("FLAIR", FACE_VISIBLE)
+    for margin_mm, left in ((40, (FACE_VISIBLE,)), (4, ())):
+        assert deface_case(piece, DefaceConfig(enabled=True, margin_mm=margin_mm)).warnings["FLAIR"] == left
+
+
 def read(path: Path, modality: str) -> Volume:
     image = nib.nifti1.load(path)
     return canonical(Volume(np.asarray(image.dataobj, np.float32), np.asarray(image.affine, float), modality))

@@ -13,6 +13,8 @@ from scipy import ndimage
 from core.ingest import ingest
 from core.preprocess.deface import face_of
 from core.preprocess.faces import shows_face
+from core.preprocess.grids import Grid, resample_covered
+from core.preprocess.masks import make_mask
 from core.types import Volume
 from core.workspace import Workspace
 
@@ -67,6 +69,24 @@ def test_the_holder_of_a_head_in_ct_does_not_hide_it():
     at, ct = places(), head(HU, "HU")
     shell = (np.hypot(at[0], at[1] + 10) > 106) & (np.hypot(at[0], at[1] + 10) < 109) & (at[1] < 0)
     assert shows_face(changed(ct, np.where(shell, 300.0, ct.data)))
+
+
+@pytest.mark.parametrize("start", [(-9, -12, -6), (-30, -4, 3)], ids=["all around", "and cut below"])
+def test_what_pads_a_head_widens_no_mask_and_hides_no_face(start):
+    """The air of the image is noise, that of its padding one value."""
+    mr = head()
+    affine = mr.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ start
+    i, j, k = np.array(mr.data.shape) - start + (8, 10, 5)
+    padded, covered = resample_covered(mr, Grid((int(i), int(j), int(k)), affine))
+    assert covered.mean() < 0.75
+    own = mr.with_data(np.ascontiguousarray(mr.data[:, :, max(0, start[2]) :]))
+    for method in ("foreground", "brain"):
+        mask, doubts = make_mask(padded, method, covered)
+        expected, expected_doubts = make_mask(own, method)
+        np.testing.assert_array_equal(mask[covered], expected.ravel())
+        assert not mask[~covered].any() and doubts == expected_doubts
+    assert shows_face(padded, covered)
 
 
 def test_background_that_is_exactly_zero_is_not_taken_for_an_extracted_brain():

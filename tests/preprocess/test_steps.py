@@ -15,7 +15,7 @@ from core.preprocess.brain import extract_brain
 from core.preprocess.crop import CropConfig, crop_case
 from core.preprocess.deface import DefaceConfig, deface_case, face_of
 from core.preprocess.faces import shows_face
-from core.preprocess.grids import Grid, canonical
+from core.preprocess.grids import Grid, canonical, resample_covered
 from core.preprocess.masks import make_mask
 from core.preprocess.piece import Piece
 from core.preprocess.repair import RepairConfig, repair_case
@@ -50,6 +50,24 @@ def test_a_known_drift_is_taken_out_again() -> None:
     for tissue in (2, 3):
         before, after = (float(np.std(x[classes == tissue]) / np.mean(x[classes == tissue])) for x in (noisy, even))
         assert after < 0.3 * before
+
+
+def test_a_drift_is_taken_out_by_the_body_alone_where_noise_is_padded() -> None:
+    classes, _ = ball()
+    i = np.linspace(-1, 1, classes.shape[0])[:, None, None]
+    drifting = np.choose(classes, [0.0, 200.0, 500.0, 800.0]) * np.exp(0.5 * i)
+    noisy = np.abs(drifting + np.random.default_rng(0).normal(0, 60, classes.shape)).astype(np.float32)
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    affine[:3, 3] = -24
+    own = Volume(noisy, np.diag([4.0, 4.0, 4.0, 1.0]), "T1")
+    padded, covered = resample_covered(own, Grid((54, 60, 49), affine))
+    piece = replace(piece_of(padded), covered={"T1": covered})
+    even = correct_case(piece, BiasConfig(enabled=True)).volumes["T1"].data
+    assert np.ptp(even[~covered]) == 0
+    inside = even[covered].reshape(classes.shape)
+    for tissue in (2, 3):
+        before, after = (float(np.std(x[classes == tissue]) / np.mean(x[classes == tissue])) for x in (noisy, inside))
+        assert after < 0.75 * before
 
 
 def test_an_extracted_brain_is_still_one_after_its_drift_is_taken_out() -> None:
