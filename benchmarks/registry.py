@@ -18,7 +18,9 @@ from benchmarks import (
     read,
     real,
     register,
+    scale,
     server,
+    train_overhead,
     verdicts,
 )
 
@@ -78,4 +80,13 @@ BENCHMARKS: dict[str, Benchmark] = {
         is_quick=False,
     ),
     "real": Benchmark("T1 -> T2 on real brains, one patient left out", real.measure_real, real.TARGETS, is_quick=False),
+    "train_overhead": Benchmark(
+        "our training loop beside a bare PyTorch loop",
+        train_overhead.measure_train_overhead,
+        train_overhead.TARGETS,
+        is_quick=False,
+    ),
+    "scale": Benchmark(
+        "memory and time of a training on ten times the data", scale.measure_scale, scale.TARGETS, is_quick=False
+    ),
 }

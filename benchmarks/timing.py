@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+Clock = Callable[[], float]
 
 
 def seconds(work: Callable[[], object]) -> float:
     """Wall time of one call."""
-    start = time.perf_counter()
+    return _by(work, (time.perf_counter,))[0]
+
+
+def _by(work: Callable[[], object], clocks: Sequence[Clock]) -> tuple[float, ...]:
+    started = [clock() for clock in clocks]
     work()
-    return time.perf_counter() - start
+    return tuple(clock() - start for clock, start in zip(clocks, started, strict=True))
 
 
 @dataclass(frozen=True)
@@ -46,14 +52,25 @@ def duel(
     Args:
         before: what is done before each round, and not timed.
     """
+    return duel_by((time.perf_counter,), ours, theirs, rounds, before)[0]
+
+
+def duel_by(
+    clocks: Sequence[Clock],
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    rounds: int,
+    before: Callable[[], object] = lambda: None,
+) -> list[Duel]:
+    """The same rounds by several clocks, such as `time.perf_counter` and `time.process_time`; a duel for each."""
     before(), ours(), theirs()
-    times: list[tuple[float, float]] = []
+    times: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
     for n in range(rounds):
         before()
         if n % 2:
-            second = seconds(theirs)
-            times.append((seconds(ours), second))
+            second = _by(theirs, clocks)
+            times.append((_by(ours, clocks), second))
         else:
-            first = seconds(ours)
-            times.append((first, seconds(theirs)))
-    return Duel(tuple(a for a, _ in times), tuple(b for _, b in times))
+            first = _by(ours, clocks)
+            times.append((first, _by(theirs, clocks)))
+    return [Duel(tuple(a[k] for a, _ in times), tuple(b[k] for _, b in times)) for k in range(len(clocks))]
