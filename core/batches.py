@@ -100,7 +100,6 @@ def make_batch(dataset: Dataset, rows: Sequence[Row], shapes: Shapes, to_learn: 
     x = {m: torch.zeros(len(rows), shapes.channels, *shapes.size) for m in modalities}
     present = {m: torch.zeros(len(rows), dtype=torch.bool) for m in modalities}
     mask = torch.zeros(len(rows), 1, *shapes.size, dtype=torch.bool)
-    numbers = {case_id: number for number, case_id in enumerate(dataset.case_ids)}
     by_case: dict[str, list[tuple[int, int]]] = {}
     for row, (case_id, k) in enumerate(rows):
         by_case.setdefault(case_id, []).append((row, k))
@@ -114,7 +113,7 @@ def make_batch(dataset: Dataset, rows: Sequence[Row], shapes: Shapes, to_learn: 
                     continue
                 x[m][row] = torch.from_numpy(cut_image(slices, has.index(m), place, shapes))
                 present[m][row] = True
-    case_index = torch.tensor([numbers[case_id] for case_id, _ in rows], dtype=torch.long)
+    case_index = torch.tensor([dataset.numbers[case_id] for case_id, _ in rows], dtype=torch.long)
     positions = [slice_position(place, dataset.shape, shapes) for _, place in rows]
     answers = _answers(dataset, rows, shapes)
     return Batch(x, present, mask, case_index, torch.tensor(positions, dtype=torch.long), answers)

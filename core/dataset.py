@@ -96,6 +96,11 @@ class Dataset:
         return tuple(record["id"] for record in self.index["cases"])
 
     @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Case -> its place in `case_ids`."""
+        return {case_id: number for number, case_id in enumerate(self.case_ids)}
+
+    @cached_property
     def _records(self) -> dict[str, dict[str, Any]]:
         return {record["id"]: record for record in self.index["cases"]}
 
@@ -197,7 +202,7 @@ class Dataset:
             raise TypeError("The whole of a dataset is for looking only.")
         index = {**self.index, "cases": cases, "excluded": excluded, "fingerprint": fingerprint_of(cases)}
         write_json(self.folder / "index.json", index)
-        for name in ("index", "case_ids", "_records"):
+        for name in ("index", "case_ids", "numbers", "_records"):
             self.__dict__.pop(name, None)
 
     def delete(self) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from core.jobs.devices import asked_by
 from core.jobs.lock import is_held
 from core.jobs.order import Entry, Limits
 from core.jobs.queue import Queue, now_monotonic
@@ -142,7 +143,7 @@ def _stray(job: Job, key: str, status: Status) -> Entry:
         key,
         job.kind,
         Workspace(job.folder.parent.parent).owner,
-        str(job.params.get("device", "auto")),
+        asked_by(job),
         state=status.state,
         attempt=status.attempt,
         created=status.created,

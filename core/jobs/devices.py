@@ -1,4 +1,4 @@
-"""Which GPUs this machine has, asked without importing torch."""
+"""Which GPUs this machine has, asked without importing torch, and which a job asks for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import os
 import shutil
 import subprocess
 import time
+
+from core.runs import Job
+from core.workspace import read_json
 
 ASK_EVERY_S = 5.0
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -42,3 +45,13 @@ def by_free_memory(text: str) -> tuple[int, ...]:
         (int(row[0]), int(row[1])) for row in rows if len(row) == 2 and all(cell.strip().isdigit() for cell in row)
     ]
     return tuple(index for index, _ in sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
+
+
+def asked_by(job: Job) -> str:
+    """auto, cpu or cuda; for a training on several GPUs with their number, as in "auto*2"."""
+    device = str(job.params.get("device", "auto"))
+    config = job.folder / "config.json"
+    if job.kind != "train" or not config.exists():
+        return device
+    n = int(read_json(config)["train"].get("devices", 1))
+    return device if n == 1 else f"{device}*{n}"

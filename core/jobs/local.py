@@ -20,7 +20,7 @@ from pathlib import Path
 from core.disk import disk_full
 from core.errors import RefusedError
 from core.jobs.care import look_after, mend, tidy
-from core.jobs.devices import gpus_by_free_memory
+from core.jobs.devices import asked_by, gpus_by_free_memory
 from core.jobs.lock import is_held
 from core.jobs.order import Entry, Limits, Place, is_over_limit, place_of
 from core.jobs.queue import Queue
@@ -48,7 +48,7 @@ class LocalBackend:
         limits = Limits.of_environment()
         workspace = workspace_of(job)
         now = time.time()
-        entry = Entry(0, _key(job), job.kind, workspace.owner, str(job.params.get("device", "auto")), created=now)
+        entry = Entry(0, _key(job), job.kind, workspace.owner, asked_by(job), created=now)
 
         def check(waiting: Sequence[Entry]) -> None:
             if entry.is_training and is_over_limit(entry.owner, waiting, limits):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 TRAININGS = "CROSSMODAL_TRAININGS"  # trainings at once on one device
@@ -23,8 +23,8 @@ class Entry:
     Attributes:
         key: The job's folder, relative to the folder of all workspaces.
         owner: The workspace it belongs to; "" is the machine's own.
-        device: What was asked for: auto, cpu or cuda.
-        slot: Where it runs, such as cpu:0 or cuda:1.
+        device: What was asked for: auto, cpu or cuda; "auto*2" for a training on two GPUs.
+        slot: Where it runs, such as cpu, cuda:1 or, on two GPUs, cuda:1,3.
         attempt: Counts the starts; a worker of an earlier attempt may not write results any more.
         deaths: How often in a row a worker died of it without having got further.
         reached: The step of the newest checkpoint at the last death.
@@ -51,6 +51,10 @@ class Entry:
     @property
     def is_training(self) -> bool:
         return self.kind == "train"
+
+    @property
+    def n_gpus(self) -> int:
+        return int(self.device.partition("*")[2] or 1)
 
 
 @dataclass(frozen=True)
@@ -108,18 +112,32 @@ def free_slot(entry: Entry, running: Iterable[Entry], gpus: Sequence[int], limit
     gpus: numbers of the GPUs, the one with most free memory first.
     """
     running = list(running)
-    taken = {other.slot for other in running}
+    taken = {single for other in running for single in _singles(other.slot)}
     same = [other for other in running if other.is_training == entry.is_training and other.owner == entry.owner]
     if entry.owner and entry.is_training and len(same) >= limits.guest_running:
         return ""
-    return next((slot for slot in _slots(entry, gpus, limits) if slot not in taken), "")
+    return next(iter(_free_slots(entry, taken, gpus, limits)), "")
 
 
-def _slots(entry: Entry, gpus: Sequence[int], limits: Limits) -> list[str]:
+def _free_slots(entry: Entry, taken: set[str], gpus: Sequence[int], limits: Limits) -> Iterator[str]:
     if not entry.is_training:
-        return [f"work:{n}" for n in range(limits.workers)]
-    places = [f"cuda:{number}" for number in gpus] if entry.device != "cpu" and gpus else ["cpu"]
-    return [place if n == 0 else f"{place}/{n}" for n in range(limits.trainings) for place in places]
+        yield from (slot for n in range(limits.workers) if (slot := f"work:{n}") not in taken)
+        return
+    on_gpu = not entry.device.startswith("cpu") and bool(gpus)
+    places = [f"cuda:{number}" for number in gpus] if on_gpu else ["cpu"]
+    n = min(entry.n_gpus, len(places))  # where there are fewer, the worker says so
+    for lane in ["", *(f"/{k}" for k in range(1, limits.trainings))]:
+        free = [place for place in places if place + lane not in taken]
+        if len(free) >= n:
+            yield free[0] + "".join(f",{place.removeprefix('cuda:')}" for place in free[1:n]) + lane
+
+
+def _singles(slot: str) -> list[str]:
+    """ "cuda:0,2/1" -> cuda:0/1, cuda:2/1; any other slot is itself."""
+    numbers, _, lane = slot.removeprefix("cuda:").partition("/")
+    if not slot.startswith("cuda:"):
+        return [slot]
+    return [f"cuda:{number}" + (f"/{lane}" if lane else "") for number in numbers.split(",")]
 
 
 def is_over_limit(owner: str, waiting: Sequence[Entry], limits: Limits) -> bool:

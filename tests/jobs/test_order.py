@@ -38,6 +38,21 @@ def test_one_training_a_device_and_other_work_beside_it() -> None:
     assert free_slot(entry(4), [entry(3, state="running", slot="cuda:1")], [1, 0], LIMITS) == "cuda:0"
 
 
+def test_a_training_on_two_gpus_waits_until_two_are_free_and_keeps_others_off_both() -> None:
+    pair = entry(3, device="auto*2")
+    assert free_slot(pair, [], [2, 0, 1], LIMITS) == "cuda:2,0"
+    one = entry(1, state="running", slot="cuda:0")
+    assert free_slot(pair, [one], [2, 0, 1], LIMITS) == "cuda:2,1"
+    assert free_slot(pair, [one], [2, 0], LIMITS) == ""
+    both = entry(1, state="running", slot="cuda:2,0")
+    assert free_slot(entry(2), [both], [2, 0, 1], LIMITS) == "cuda:1"
+    assert free_slot(entry(2), [both], [2, 0], LIMITS) == ""
+    assert free_slot(pair, [both], [2, 0], Limits(trainings=2)) == "cuda:2,0/1"
+    assert free_slot(pair, [], [0], LIMITS) == "cuda:0"
+    assert free_slot(pair, [], [], LIMITS) == "cpu"
+    assert free_slot(entry(4, device="cpu*2"), [], [2, 0], LIMITS) == "cpu"
+
+
 def test_a_guest_runs_one_training_and_has_three_waiting() -> None:
     running = [entry(1, "anna", state="running", slot="cuda:0")]
     assert free_slot(entry(2, "anna"), running, [0, 1], LIMITS) == ""
