@@ -1,9 +1,11 @@
-"""How a training step is computed: in which precision, with which algorithms, compiled or not."""
+"""How a training step is computed: on which device, in which precision, with which algorithms, compiled or not."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
@@ -11,8 +13,12 @@ from torch import nn
 from core.config import TrainConfig
 from core.errors import DeviceError
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import ClusterEnvironment
 
-def autocast(settings: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
+
+def precision_of(settings: TrainConfig, device: torch.device) -> Literal["32-true", "bf16-mixed"]:
     """bfloat16 inside convolutions and matrix products where the settings, or a GPU that has it, say so.
 
     Raises:
@@ -22,7 +28,32 @@ def autocast(settings: TrainConfig, device: torch.device) -> AbstractContextMana
     if settings.precision == "bf16" and not has_bf16:
         raise DeviceError("This GPU does not compute in bfloat16. Set train.precision to full.", "NO-BF16")
     is_half = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda" and has_bf16)
-    return torch.autocast(device.type, torch.bfloat16) if is_half else nullcontext()
+    return "bf16-mixed" if is_half else "32-true"
+
+
+def make_fabric(settings: TrainConfig, device: torch.device, environment: ClusterEnvironment) -> Fabric:
+    """Precision, device and, for several devices, the strategy. Imported late: pages read this module too."""
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+
+    for name in ("lightning_fabric", "lightning_utilities"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    n, kind = settings.devices, device.type
+    strategy: Strategy = SingleDeviceStrategy(device)
+    if n > 1:
+        strategy = DDPStrategy(parallel_devices=[torch.device(kind, k) if kind == "cuda" else device for k in range(n)])
+    precision = precision_of(settings, device)
+    return Fabric(accelerator=kind, strategy=strategy, precision=precision, plugins=[environment])
+
+
+def check_devices(settings: TrainConfig, device: torch.device) -> None:
+    """Raise DeviceError where a training on several GPUs finds fewer of them."""
+    there = torch.cuda.device_count() if device.type == "cuda" else settings.devices
+    if there < settings.devices:
+        raise DeviceError(
+            f"train.devices: {settings.devices} GPUs are asked for, and {there} can be had here. Set it to {there}.",
+            "TOO-FEW-GPUS",
+        )
 
 
 @contextmanager

@@ -107,6 +107,9 @@ class TrainConfig(Settings):
     precision: Literal["auto", "full", "bf16"] = Field(
         "auto", description="bf16 halves memory and is faster on GPUs; auto takes it where there is such a GPU"
     )
+    devices: int = Field(
+        1, ge=1, le=8, description="GPUs that share each batch (on a CPU: processes); the result stays the same"
+    )
     deterministic: bool = Field(False, description="Only algorithms with the same bits each time; slower on a GPU")
     compile: bool = Field(False, description="Compile the networks first: a slow start, then faster steps")
     preview_every: int = Field(250, ge=1, le=100_000, description="Steps between sample reconstructions")

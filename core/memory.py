@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,8 +16,21 @@ MAX_PIECES = 8  # three halvings
 Losses = dict[str, Tensor]
 
 
+class Together(Protocol):
+    """Who computes gradients at the same time."""
+
+    def in_any(self, is_so: bool) -> bool: ...
+
+
+class Alone:
+    """Nobody else."""
+
+    def in_any(self, is_so: bool) -> bool:
+        return is_so
+
+
 def backward(
-    batch: Batch, loss_of: Callable[[Batch], Losses], clear: Callable[[], None], n_pieces: int
+    batch: Batch, loss_of: Callable[[Batch], Losses], clear: Callable[[], None], team: Together, n_pieces: int
 ) -> tuple[Losses, int]:
     """Gradients of `loss_of(batch)["total"]` and the losses; in more pieces where memory runs out.
 
@@ -25,6 +39,7 @@ def backward(
 
     Args:
         clear: Forgets the gradients of a try that failed.
+        team: Its processes take their batches in equally many pieces.
 
     Returns:
         The losses, and in how many pieces it went.
@@ -35,12 +50,13 @@ def backward(
     while True:
         clear()
         losses = _tried(batch, loss_of, n_pieces)
-        if losses is not None:
+        if not team.in_any(losses is None) and losses is not None:
             return losses, n_pieces
+        del losses
         clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        if 2 * n_pieces > min(MAX_PIECES, batch.size):
+        if team.in_any(2 * n_pieces > min(MAX_PIECES, batch.size)):
             break
         n_pieces *= 2
     raise UserError(

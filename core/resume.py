@@ -25,6 +25,7 @@ from core.early_stop import EarlyStop
 from core.models.base import Batch, Model
 from core.runs import Run
 from core.schedule import Clock
+from core.team import Team
 
 EVERY_S = 30.0
 EVERY = "CROSSMODAL_CHECKPOINT_S"  # seconds between checkpoints; 0: after each step
@@ -47,6 +48,7 @@ class Learner(Protocol):
     usual_norm: dict[str, float]
     logged: list[dict[str, float]]
     early_stop: EarlyStop
+    team: Team
 
 
 class Resume:
@@ -71,6 +73,13 @@ class Resume:
         else:
             self._go_back_to(found)
 
+    def join(self) -> None:
+        """Stand where the leader stands: what it goes on from is the newest checkpoint."""
+        found = read_checkpoint(self.learner.run.folder)
+        if found is None:
+            raise RuntimeError("The leader of a training has written no checkpoint.")
+        self._stand_at(found)
+
     def batches(self, epoch: int) -> Iterator[Batch]:
         """This epoch's batches, without those that were learnt from before a break; saves now and then."""
         learner = self.learner
@@ -86,7 +95,7 @@ class Resume:
             learner.rng.bit_generator.state = present
         for batch in batches:
             yield batch
-            if time.monotonic() - self.saved > self.pause_s:
+            if learner.team.leads and time.monotonic() - self.saved > self.pause_s:
                 self.save()
 
     def take_pieces(self, n_pieces: int) -> None:
@@ -105,6 +114,13 @@ class Resume:
 
     def go_back_slower(self) -> bool:
         """After a loss that was not finite: the last checkpoint with a tenth of the step, once; else False."""
+        team = self.learner.team
+        has_gone = team.in_any(team.leads and self._lead_back_slower())
+        if has_gone and not team.leads:
+            self.join()
+        return has_gone
+
+    def _lead_back_slower(self) -> bool:
         found = read_checkpoint(self.learner.run.folder)
         if self.lr_factor < 1 or found is None:
             return False
@@ -138,8 +154,15 @@ class Resume:
         }
 
     def _go_back_to(self, found: Checkpoint) -> None:
+        """Stand there, and forget on disk what came after."""
+        drop_newer(self.learner.run.folder, found.step)
+        self._stand_at(found)
+        start_history(self.learner.run, found.state["history_bytes"])
+        if found.n_broken:
+            self._note(f"The newest checkpoint was damaged; went on from the one before it, step {found.step}.")
+
+    def _stand_at(self, found: Checkpoint) -> None:
         learner, state = self.learner, found.state
-        drop_newer(learner.run.folder, found.step)
         restore_tensors(learner, found.tensors)
         learner.clock.go_back(found.step, state["seconds"])
         self.epoch, self.epoch_step, self.epoch_rng = state["epoch"], state["epoch_step"], state["epoch_rng"]
@@ -148,11 +171,10 @@ class Resume:
         learner.usual_norm.update(state["usual_norm"])
         learner.logged[:] = state["logged"]
         learner.early_stop.go_on_from(state["early_stop"], _with_prefix(found.tensors, "best."))
-        start_history(learner.run, state["history_bytes"])
-        if found.n_broken:
-            self._note(f"The newest checkpoint was damaged; went on from the one before it, step {found.step}.")
 
     def _note(self, sentence: str) -> None:
+        if not self.learner.team.leads:
+            return
         logging.getLogger("core").warning(sentence)
         self.learner.run.update(note=sentence)
 

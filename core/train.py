@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from core.assembly import build_model, check_model, kind_of
 from core.augment import augment, drop_modalities
 from core.batches import Slices, informative_rows
-from core.compute import algorithms, autocast, compile_networks
+from core.compute import algorithms, check_devices, compile_networks
 from core.config import RunConfig, TrainConfig, build
 from core.dataset import Dataset, Split
 from core.early_stop import EarlyStop
@@ -23,14 +22,16 @@ from core.fit import fit_once
 from core.memory import backward
 from core.models.base import Batch, Model, place
 from core.models.terms import with_terms
+from core.moving_average import MovingAverage
 from core.previews import write_preview
 from core.progress import Cancelled, Progress, silent
 from core.resume import Resume
 from core.runs import Run
 from core.schedule import Clock, learning_rate, optimiser
 from core.tasks import find_tasks
+from core.team import Seat, Team
 from core.transfer import start_from, trainable_parts
-from core.validation import logged, loss_on, sample, settled_loss
+from core.validation import loss_on, named, sample, settled_loss
 from core.weights import save_weights
 
 LOG_EVERY = 10  # steps
@@ -91,30 +92,55 @@ def train(run: Run, dataset: Dataset, device: torch.device, progress: Progress =
     config = run.config
     if config.dataset_fingerprint and config.dataset_fingerprint != dataset.fingerprint:
         raise InvalidConfigError("The dataset has changed since this run was made. Make a new run.", "DATASET-CHANGED")
-    torch.manual_seed(config.seed)
-    model = build_model(config, dataset)
-    place(model, device)
-    split = dataset.split(config.seed, config.fold, config.n_folds)
+    check_devices(config.train, device)
+    model = _fresh(run, dataset, device)
     if not model.parts():
-        return fit_once(run, dataset, model, split, progress)
+        return fit_once(run, dataset, model, _split(run, dataset), progress)
     start_from(run, dataset, model)
-    return Training(run, dataset, model, split, progress).run_all()
+    team = Team(config.train, device)
+    try:
+        return Training(run, dataset, model, progress, team).run_all()
+    finally:
+        team.close()
+
+
+def follow(run: Run, dataset: Dataset, device: torch.device, seat: Seat, ready: Callable[[], None]) -> None:
+    """Take the same steps as the process that leads, on other rows, and write nothing; `ready` is called before."""
+    team = Team(run.config.train, device, seat)
+    model = _fresh(run, dataset, team.fabric.device)
+    training = Training(run, dataset, model, silent, team)
+    ready()
+    training.follow()
+
+
+def _fresh(run: Run, dataset: Dataset, device: torch.device) -> Model:
+    """The run's model as it is before any training, with the run's random numbers next."""
+    torch.manual_seed(run.config.seed)
+    model = build_model(run.config, dataset)
+    place(model, device)
+    return model
+
+
+def _split(run: Run, dataset: Dataset) -> Split:
+    return dataset.split(run.config.seed, run.config.fold, run.config.n_folds)
 
 
 class Training:
     """One training under way: the model, its moving average, an optimiser per part."""
 
-    def __init__(self, run: Run, dataset: Dataset, model: Model, split: Split, progress: Progress) -> None:
-        self.run, self.dataset, self.model, self.split, self.progress = run, dataset, model, split, progress
-        self.settings = run.config.train
+    def __init__(self, run: Run, dataset: Dataset, model: Model, progress: Progress, team: Team) -> None:
+        self.run, self.dataset, self.model, self.progress, self.team = run, dataset, model, progress, team
+        self.settings, self.split = run.config.train, _split(run, dataset)
         self.device = next(model.parameters()).device
-        self.averaged = copy.deepcopy(model).eval()
+        self.average = MovingAverage(model, self.settings.average)
+        self.averaged = self.average.model
         self.rng = np.random.default_rng(run.config.seed)
-        rows = informative_rows(dataset, split.train, model.shapes)
+        rows = informative_rows(dataset, self.split.train, model.shapes)
         self.slices = Slices(dataset, rows, model.shapes, model.paired)
         if not len(self.slices):
             raise InvalidConfigError("No training slice has anything in its mask.", "NO-SLICES")
-        self.val = sample(dataset, split.val, model.shapes).to(self.device) if split.val else None
+        val = self.split.val
+        self.val = sample(dataset, val, model.shapes).to(self.device) if val and team.leads else None
         self.parts = trainable_parts(model, self.settings.freeze)
         self.optimisers = {name: optimiser(parameters, self.settings) for name, parameters in self.parts.items()}
         self.usual_norm = dict.fromkeys(self.optimisers, 0.0)
@@ -127,14 +153,14 @@ class Training:
 
     @property
     def is_over(self) -> bool:
-        return self.clock.is_over or self.early_stop.is_over
+        return self.team.leads and (self.clock.is_over or self.early_stop.is_over)
 
     def run_all(self) -> Model:
         """Train to the end, from where an earlier start of the run came to; then keep the averaged weights."""
         self.resume.begin()
         try:
-            with algorithms(self.settings):
-                self._learn()
+            self.team.gather(self.run.folder, self.dataset.folder)
+            self._learn()
             self._log_val(self.resume.epoch)
             self.early_stop.restore_best(self.averaged)
         except Cancelled:
@@ -146,22 +172,31 @@ class Training:
         self.resume.end()
         return self.averaged
 
+    def follow(self) -> None:
+        """The same steps, from the same place, without a word; the leader ends this process."""
+        self.team.gather(self.run.folder, self.dataset.folder)
+        self.resume.join()
+        self._learn()
+
     def _learn(self) -> None:
         """All epochs; where the loss leaves the finite numbers, once more from before that with smaller steps."""
-        try:
-            self._epochs()
-        except UserError as error:
-            if error.code != "DIVERGED" or not self.resume.go_back_slower():
-                raise
-            self._epochs()
+        with algorithms(self.settings):
+            try:
+                self._epochs()
+            except UserError as error:
+                if error.code != "DIVERGED" or not self.resume.go_back_slower():
+                    raise
+                self._epochs()
 
     def _epochs(self) -> None:
+        self.model.train()
         for epoch in range(self.resume.epoch, self.settings.epochs + 1):
-            self._epoch(epoch)
+            self.epoch(epoch)
             if self.is_over:
                 return
 
-    def _epoch(self, epoch: int) -> None:
+    def epoch(self, epoch: int) -> None:
+        """What is left of one pass over the training slices."""
         for batch in self.resume.batches(epoch):
             moved = batch.to(self.device, is_fast=True)
             lr = self._set_lr()
@@ -178,55 +213,56 @@ class Training:
 
     def _step(self, batch: Batch) -> None:
         """One step of each part, the others frozen."""
-        self.model.train()
-        parts = self.parts
+        self.team.draw_apart(self.run.config.seed, self.clock.step)
+        own, weight = self.team.share(batch)
         values: dict[str, float] = {}
         for name, stepper in self.optimisers.items():
-            for other, parameters in parts.items():
-                for parameter in parameters:
-                    parameter.requires_grad_(other == name)
-            losses = self._backward(batch, name)
-            self._check_and_clip(name, losses["total"], parts[name])
+            self._freeze_all_but(name)
+            losses = self._backward(own, weight, name)
+            values |= named(self._check_and_clip(name, losses), name, len(self.parts))
             stepper.step()
-            values |= logged(losses, name, len(parts))
-        self._follow()
+        if self.team.leads:
+            self.average.follow(self.clock.step)
         self.logged.append(values)
 
-    def _backward(self, batch: Batch, part: str) -> dict[str, Tensor]:
+    def _freeze_all_but(self, name: str) -> None:
+        if len(self.parts) > 1:
+            for other, parameters in self.parts.items():
+                for parameter in parameters:
+                    parameter.requires_grad_(other == name)
+
+    def _backward(self, batch: Batch, weight: float, part: str) -> dict[str, Tensor]:
+        """Gradients of the whole team's batch, and its losses."""
+
         def loss_of(rows: Batch) -> dict[str, Tensor]:
-            with autocast(self.settings, self.device):
-                return with_terms(self.model.loss(rows, part, self.clock.step), self.model, rows, self.settings)
+            with self.team.fabric.autocast():
+                losses = with_terms(self.model.loss(rows, part, self.clock.step), self.model, rows, self.settings)
+            return losses if weight == 1 else {name: loss * weight for name, loss in losses.items()}
 
-        losses, n_pieces = backward(batch, loss_of, self.optimisers[part].zero_grad, self.resume.n_pieces)
+        clear = self.optimisers[part].zero_grad
+        losses, n_pieces = backward(batch, loss_of, clear, self.team, self.resume.n_pieces)
         self.resume.take_pieces(n_pieces)
-        return losses
+        return self.team.average(self.parts[part], losses)
 
-    def _check_and_clip(self, part: str, loss: Tensor, parameters: list[nn.Parameter]) -> None:
-        """Stop before a step that is not finite; shorten one that is far longer than usual."""
+    def _check_and_clip(self, part: str, losses: Mapping[str, Tensor]) -> dict[str, float]:
+        """Stop before a step that is not finite; shorten one that is far longer than usual. The losses as numbers."""
         usual, limit = self.usual_norm[part], self.settings.clip
         largest = usual * limit if usual and limit else math.inf
-        norm = float(nn.utils.clip_grad_norm_(parameters, largest))
-        if not math.isfinite(norm) or not math.isfinite(float(loss.detach())):
+        length = nn.utils.clip_grad_norm_(self.parts[part], largest)
+        values = torch.stack([length, *(loss.detach().float() for loss in losses.values())])
+        norm, *numbers = values.tolist()  # waits for the GPU, once
+        found = dict(zip(losses, numbers, strict=True))
+        if not math.isfinite(norm) or not math.isfinite(found["total"]):
             raise UserError(
                 "The loss left the finite numbers. The weights before that are kept; try a smaller learning rate.",
                 "DIVERGED",
             )
         self.usual_norm[part] = 0.95 * usual + 0.05 * min(norm, largest) if usual else norm
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the averaged weights towards the present ones, faster in the first steps."""
-        step = self.clock.step
-        weight = 1 - min(self.settings.average, (1 + step) / (10 + step))
-        present = self.model.state_dict()
-        for name, value in self.averaged.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(present[name], weight if self.settings.average else 1.0)
-            else:
-                value.copy_(present[name])
+        return found
 
     def _set_lr(self) -> float:
-        rate = learning_rate(self.settings, self.clock) * self.resume.lr_factor
+        """The leader's clock says which."""
+        rate = self.team.lead(self.clock.step, learning_rate(self.settings, self.clock) * self.resume.lr_factor)
         for stepper in self.optimisers.values():
             for group in stepper.param_groups:
                 group["lr"] = rate
@@ -234,6 +270,9 @@ class Training:
 
     def _log(self, epoch: int, lr: float) -> None:
         """Report each step; write history and previews now and then."""
+        if not self.team.leads:
+            self.logged.clear()
+            return
         clock = self.clock
         if clock.step % LOG_EVERY == 0 or self.is_over:
             mean = {key: float(np.mean([line[key] for line in self.logged])) for key in self.logged[0]}

@@ -38,14 +38,18 @@ def loss_on(model: Model, batch: Batch, step: int, settings: TrainConfig | None 
         losses = [model.loss(batch, part, step) for part in parts]
         if settings is not None:
             losses[0] = with_terms(losses[0], model, batch, settings)
-        named = [logged(loss, part, len(parts)) for loss, part in zip(losses, parts, strict=True)]
-    return {key: value for loss in named for key, value in loss.items()}
+        found = [_logged(loss, part, len(parts)) for loss, part in zip(losses, parts, strict=True)]
+    return {key: value for loss in found for key, value in loss.items()}
 
 
-def logged(losses: Mapping[str, Tensor], part: str, n_parts: int) -> dict[str, float]:
+def _logged(losses: Mapping[str, Tensor], part: str, n_parts: int) -> dict[str, float]:
+    return named({key: float(value.detach()) for key, value in losses.items()}, part, n_parts)
+
+
+def named(losses: Mapping[str, float], part: str, n_parts: int) -> dict[str, float]:
     """Numbers under names that say which part they are of, where there are several."""
     prefix = f"{part}_" if n_parts > 1 else ""
-    return {prefix + key: float(value.detach()) for key, value in losses.items()}
+    return {prefix + key: value for key, value in losses.items()}
 
 
 def settled_loss(model: Model, batch: Batch, settings: TrainConfig) -> float:

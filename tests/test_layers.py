@@ -15,10 +15,11 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"__main__"},
     {"commands"},
     {"jobs", "showcase"},
-    {"embed"},
+    {"embed", "follower"},
     {"search", "train", "evaluate", "latent", "uncertainty", "explain", "export"},
     {"fit"},
     {"compare", "cost", "protocol", "transfer", "resume", "memory", "weights", "task_scores"},
+    {"team"},
     {"synthesis", "previews", "validation"},
     {"runs"},
     {"stage_files"},
@@ -27,7 +28,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"common_grid"},
     {"recipes", "assembly"},
     {"preprocess"},
-    {"batches", "augment", "checkpoints", "schedule", "early_stop", "compute"},
+    {"batches", "augment", "checkpoints", "schedule", "early_stop", "compute", "moving_average"},
     {"windows", "tasks"},
     {"quality", "labels"},
     {"dataset_writer", "display"},
@@ -89,7 +90,7 @@ def test_core_never_imports_streamlit(path: str) -> None:
 
 @pytest.mark.parametrize("module", LIGHT)
 def test_what_should_be_light_imports_no_heavy_library(module: str) -> None:
-    heavy = "{'torch', 'sklearn', 'umap', 'numba', 'monai'}"
+    heavy = "{'torch', 'sklearn', 'umap', 'numba', 'monai', 'lightning_fabric'}"
     code = f"import sys, {module}; bad = {heavy} & set(sys.modules); sys.exit(','.join(bad) or 0)"
     result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert result.returncode == 0, f"importing {module} brings {result.stderr.strip()}"

@@ -20,7 +20,7 @@ from core.disk import RESERVE
 from core.errors import UserError
 from core.jobs import BACKENDS
 from core.jobs.worker import execute
-from core.memory import backward
+from core.memory import Alone, backward
 from core.models import MODELS
 from core.models.ae import AE
 from core.models.base import Batch
@@ -127,7 +127,7 @@ def test_gradients_in_pieces_are_those_of_the_whole(workspace: Workspace, tiny: 
         def loss_of(rows: Batch) -> dict[str, Tensor]:
             return {"total": (model.encode(rows).mean ** 2).mean()}
 
-        losses, _ = backward(batch, loss_of, model.zero_grad, n_pieces)
+        losses, _ = backward(batch, loss_of, model.zero_grad, Alone(), n_pieces)
         return [p.grad.clone() for p in model.parameters() if p.grad is not None], losses
 
     whole, losses = gradients(1)
