@@ -29,7 +29,6 @@ from core.dataset_writer import DatasetWriter, PreparedCase
 from core.models.base import Batch, place
 from core.progress import silent
 from core.runs import Run
-from core.team import Team
 from core.train import Training, make_config
 from core.workspace import Workspace
 
@@ -53,7 +52,6 @@ def measure_train_overhead() -> Figures:
             bare = Bare(ours, is_augmented)
             rounds = 3 if is_quick_try() else ROUNDS
             wall, cpu = duel_by((time.perf_counter, time.process_time), ours.epoch, bare.epoch, rounds)
-            ours.team.close()
             judged = wall if HAS_GPU else cpu
             figures |= {f"{name}throughput": _ratio(judged), f"{name}throughput_by_the_clock": _ratio(wall)}
             figures |= {f"{name}slices_a_second": ours.n / statistics.median(wall.ours)}
@@ -76,8 +74,7 @@ class Ours:
         torch.manual_seed(0)
         model = build_model(config, dataset)
         place(model, device)
-        self.team = Team(config.train, device)
-        self.training = Training(run, dataset, model, silent, self.team)
+        self.training = Training(run, dataset, model, dataset.split(0), silent)
         self.training.resume.begin()
         model.train()
         self.n, self.count = len(self.training.slices), 0

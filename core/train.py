@@ -97,18 +97,14 @@ def train(run: Run, dataset: Dataset, device: torch.device, progress: Progress =
     if not model.parts():
         return fit_once(run, dataset, model, _split(run, dataset), progress)
     start_from(run, dataset, model)
-    team = Team(config.train, device)
-    try:
-        return Training(run, dataset, model, progress, team).run_all()
-    finally:
-        team.close()
+    return Training(run, dataset, model, _split(run, dataset), progress).run_all()
 
 
 def follow(run: Run, dataset: Dataset, device: torch.device, seat: Seat, ready: Callable[[], None]) -> None:
     """Take the same steps as the process that leads, on other rows, and write nothing; `ready` is called before."""
     team = Team(run.config.train, device, seat)
     model = _fresh(run, dataset, team.fabric.device)
-    training = Training(run, dataset, model, silent, team)
+    training = Training(run, dataset, model, _split(run, dataset), silent, team)
     ready()
     training.follow()
 
@@ -128,19 +124,23 @@ def _split(run: Run, dataset: Dataset) -> Split:
 class Training:
     """One training under way: the model, its moving average, an optimiser per part."""
 
-    def __init__(self, run: Run, dataset: Dataset, model: Model, progress: Progress, team: Team) -> None:
-        self.run, self.dataset, self.model, self.progress, self.team = run, dataset, model, progress, team
-        self.settings, self.split = run.config.train, _split(run, dataset)
+    def __init__(
+        self, run: Run, dataset: Dataset, model: Model, split: Split, progress: Progress, team: Team | None = None
+    ) -> None:
+        """team: of a process that follows; the one that leads makes its own."""
+        self.run, self.dataset, self.model, self.split, self.progress = run, dataset, model, split, progress
+        self.settings = run.config.train
         self.device = next(model.parameters()).device
+        self.team = team or Team(self.settings, self.device)
         self.average = MovingAverage(model, self.settings.average)
         self.averaged = self.average.model
         self.rng = np.random.default_rng(run.config.seed)
-        rows = informative_rows(dataset, self.split.train, model.shapes)
+        rows = informative_rows(dataset, split.train, model.shapes)
         self.slices = Slices(dataset, rows, model.shapes, model.paired)
         if not len(self.slices):
             raise InvalidConfigError("No training slice has anything in its mask.", "NO-SLICES")
-        val = self.split.val
-        self.val = sample(dataset, val, model.shapes).to(self.device) if val and team.leads else None
+        watches = self.team.leads and bool(split.val)
+        self.val = sample(dataset, split.val, model.shapes).to(self.device) if watches else None
         self.parts = trainable_parts(model, self.settings.freeze)
         self.optimisers = {name: optimiser(parameters, self.settings) for name, parameters in self.parts.items()}
         self.usual_norm = dict.fromkeys(self.optimisers, 0.0)
@@ -167,6 +167,7 @@ class Training:
             self.resume.save()
             raise
         finally:
+            self.team.close()
             save_weights(self.run, self.averaged)
         write_preview(self.run, self.dataset, self.averaged, self.split, self.clock.step)
         self.resume.end()
