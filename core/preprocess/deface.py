@@ -12,14 +12,17 @@ from scipy import ndimage
 
 from core.config import Settings
 from core.errors import RefusedError
-from core.preprocess.brain import T1_LIKE, find_brain
-from core.preprocess.faces import FACE_VISIBLE, shows_face
-from core.preprocess.grids import AIR_HU, Mask
-from core.preprocess.masks import make_mask
+from core.preprocess.brain import BONE_HU, T1_LIKE, find_brain
+from core.preprocess.faces import DOME, FACE_VISIBLE, FACELESS, shows_face
+from core.preprocess.grids import AIR_HU, Grid, Mask, is_tilted, mask_on, upright
+from core.preprocess.masks import is_cut_out, make_mask
 from core.preprocess.piece import Piece
 from core.types import Affine, Volume
 
 HEAD_ML = 2200.0
+NECK_CM2 = 30.0  # a head, or a part of one, is cut through more than this at its lower end; a brain ends by itself
+BONE_SHARE = 0.02  # so much bone is no extracted brain
+WORKING_MM = (2.0, 2.0, 2.0)  # of the upright copy of a tilted brain
 FRONT_SHARE = 0.5  # of the brain's length from its front: so far back reaches what is removed
 POLE_SHARE = 0.04  # of its length: the tip of the frontal lobes
 UNSURE, UNSURE_MM = ("T2", "PD"), 4.0  # more is kept around a brain found there, whose outline is rougher
@@ -46,7 +49,7 @@ def deface_case(piece: Piece, config: DefaceConfig) -> Piece:
     if not config.enabled:
         return piece
     bodies = {name: make_mask(volume, "foreground", piece.field_of(name))[0] for name, volume in piece.images.items()}
-    heads = {name: body for name, body in bodies.items() if _is_head(body, piece.volumes[name], piece.field_of(name))}
+    heads = {name: body for name, body in bodies.items() if body.any() and _may_show_face(name, body, piece)}
     if not heads:
         return piece
     source, brain = _brain_of(piece, [name for name in bodies if name not in heads])
@@ -60,9 +63,26 @@ def deface_case(piece: Piece, config: DefaceConfig) -> Piece:
     return replace(found, warnings=warnings, findings=findings)
 
 
-def _is_head(body: Mask, volume: Volume, covered: Mask) -> bool:
-    """Whether an image shows more than a brain: by its size, or by a face, as in a child."""
-    return bool(body.sum() * np.prod(volume.spacing_mm) / 1000 > HEAD_ML) or shows_face(volume, covered)
+def _may_show_face(name: str, body: Mask, piece: Piece) -> bool:
+    """Whether an image is anything but an extracted brain, or of a kind and size that shows no face."""
+    volume, covered = piece.volumes[name], piece.field_of(name)
+    is_large = body.sum() * np.prod(volume.spacing_mm) / 1000 > HEAD_ML
+    if is_large or FACE_VISIBLE in piece.warnings.get(name, ()):
+        return True
+    if name in FACELESS or volume.unit == "SUV":
+        return False
+    has_bone = volume.unit == "HU" and (volume.data[body] > BONE_HU).mean() > BONE_SHARE
+    is_brain = is_cut_out(volume, covered) and not has_bone and not _is_cut_below(body, covered, volume)
+    return not is_brain or shows_face(volume, covered)
+
+
+def _is_cut_below(body: Mask, covered: Mask, volume: Volume) -> bool:
+    """Whether the image ends below before what it shows does, as at a neck."""
+    field = np.broadcast_to(covered, body.shape)
+    has_below = np.zeros_like(body)
+    has_below[:, :, 1:] = field[:, :, :-1]
+    area_cm2 = (body & field & ~has_below).sum() * np.prod(volume.spacing_mm[:2]) / 100
+    return bool(area_cm2 > NECK_CM2)
 
 
 def _still_true(name: str, piece: Piece) -> tuple[str, ...]:
@@ -82,7 +102,7 @@ def _brain_of(piece: Piece, bare: Sequence[str]) -> tuple[str, Mask]:
     if found is None:
         raise RefusedError(
             "The face cannot be removed, because no brain was found in a T1, T2, FLAIR, PD or CT image of this case. "
-            "Deface it elsewhere, or extract the brain first.",
+            "Deface it elsewhere, extract the brain first, or switch the step off where no image shows a head.",
             "DEFACE-NO-BRAIN",
         )
     return found
@@ -99,7 +119,22 @@ def face_of(brain: Mask, affine: Affine, margin_mm: float) -> Mask:
     The brain's underside, column by column, is the upper border, up to the height of its front tip; before and beside
     the brain it goes on as it is at the nearest column. So the eye sockets, which lie under the frontal lobes, go
     whole. What is within `margin_mm` of the brain is kept.
+
+    Raises:
+        RefusedError: The image ends below the height at which the brain is widest, so its front may not be in it.
     """
+    if is_tilted(affine):
+        i, j, k = brain.shape
+        own = Grid((i, j, k), affine)
+        grid = upright(own, WORKING_MM)
+        return mask_on(face_of(mask_on(brain, affine, grid), grid.affine, margin_mm), grid.affine, own)
+    areas = brain.sum(axis=(0, 1))
+    if areas[np.flatnonzero(areas)[-1]] > DOME * areas.max():
+        raise RefusedError(
+            "The face cannot be removed, because the images end within the lower half of the brain. Add an image of "
+            "the whole head, or deface it elsewhere.",
+            "DEFACE-CUT",
+        )
     place = _millimetres(brain.shape, affine)
     along = place[..., 1][brain]
     middle = along.max() - FRONT_SHARE * (along.max() - along.min())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from core.boxes import box_of
-from core.preprocess.grids import EVERYWHERE, Mask
+from core.preprocess.grids import EVERYWHERE, Grid, Mask, is_tilted, mask_on, resample_covered, upright
 from core.preprocess.masks import make_mask
 from core.types import Volume
 
@@ -54,6 +54,8 @@ def shows_face(volume: Volume, covered: Mask = EVERYWHERE) -> bool:
     """Whether somebody could be recognised by the surface that this image shows where it is `covered`."""
     if volume.is_label or volume.unit == "SUV" or volume.modality in FACELESS:
         return False
+    if is_tilted(volume.affine):
+        volume, covered = _upright(volume, covered)
     top, seen = _top(volume, covered)
     if min(top.data.shape) < 4:
         return False
@@ -77,6 +79,14 @@ def shows_face(volume: Volume, covered: Mask = EVERYWHERE) -> bool:
 def _steps(volume: Volume) -> tuple[int, int, int]:
     i, j, k = (max(1, int(COARSE_MM / size)) for size in volume.spacing_mm)
     return i, j, k
+
+
+def _upright(volume: Volume, covered: Mask) -> tuple[Volume, Mask]:
+    i, j, k = volume.data.shape
+    grid = upright(Grid((i, j, k), volume.affine), volume.spacing_mm)
+    moved, seen = resample_covered(volume, grid)
+    field = np.broadcast_to(covered, volume.data.shape)
+    return moved, seen & mask_on(field, volume.affine, grid)
 
 
 def _top(volume: Volume, covered: Mask) -> tuple[Volume, Mask]:

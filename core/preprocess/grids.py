@@ -10,13 +10,14 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from core.itk import from_itk, to_itk
-from core.types import Affine, Volume
+from core.types import LABEL_UNIT, Affine, Volume
 
 Mask = NDArray[np.bool_]
 EVERYWHERE: Mask = np.ones((1, 1, 1), dtype=bool)  # of an image that was not brought onto another grid
 MAX_VOXELS = 512**3
 AIR_HU = -1024.0
 NOWHERE = np.finfo(np.float32).min  # a value that no image has
+TILT = np.cos(np.radians(15))  # axes farther than this from right, front and up are tilted
 RIGHT_ANGLE = 1e-4  # cosine up to which two axes count as upright to each other
 
 
@@ -87,3 +88,24 @@ def _place(affine: Affine) -> tuple[Affine, sitk.Transform]:
     transform.SetMatrix([float(value) for value in lps[:3, :3].ravel()])
     transform.SetTranslation([float(value) for value in lps[:3, 3]])
     return straight, transform
+
+
+def is_tilted(affine: Affine) -> bool:
+    """Whether an axis runs so far from right, front or up that slices are not axial any more."""
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.diag(axes).min() < TILT)
+
+
+def upright(grid: Grid, spacing_mm: tuple[float, float, float]) -> Grid:
+    """A grid along right, front and up that holds all of another."""
+    corners = np.stack(np.meshgrid(*[(-0.5, n - 0.5) for n in grid.shape], indexing="ij"), axis=-1).reshape(-1, 3)
+    places = corners @ grid.affine[:3, :3].T + grid.affine[:3, 3]
+    i, j, k = np.ceil(np.ptp(places, axis=0) / spacing_mm).astype(int)
+    affine = np.diag([*spacing_mm, 1.0])
+    affine[:3, 3] = places.min(axis=0) + np.asarray(spacing_mm) / 2
+    return Grid((int(i), int(j), int(k)), affine)
+
+
+def mask_on(mask: Mask, affine: Affine, grid: Grid) -> Mask:
+    """A mask on another grid; false outside."""
+    return np.asarray(resample(Volume(mask.astype(np.float32), affine, "mask", LABEL_UNIT), grid).data > 0)

@@ -45,6 +45,11 @@ def background_of(data: Array, covered: Mask = EVERYWHERE) -> np.float32:
     return np.float32(0) if _is_common(data, np.float32(0), covered) else np.float32(data.min())
 
 
+def is_cut_out(volume: Volume, covered: Mask = EVERYWHERE) -> bool:
+    """Whether so much is exactly background that somebody has cut the object out, or its air has been blackened."""
+    return _is_common(volume.data, background_of(volume.data, covered), covered)
+
+
 def _is_common(data: Array, value: np.float32, covered: Mask) -> bool:
     """Whether so much of what is covered has this very value that somebody has put it there."""
     n_covered = np.count_nonzero(np.broadcast_to(covered, data.shape))

@@ -14,9 +14,9 @@ from benchmarks.masks import eyes_of
 from core.errors import RefusedError
 from core.phantom import Head, build_head, draw_person, volumes_of
 from core.preprocess.brain import brain_of_ct, extract_brain, find_brain
-from core.preprocess.deface import DefaceConfig, deface_case
+from core.preprocess.deface import DefaceConfig, deface_case, face_of
 from core.preprocess.faces import FACE_VISIBLE, shows_face
-from core.preprocess.grids import Grid, Mask, canonical, resample, resample_covered
+from core.preprocess.grids import Grid, Mask, canonical, mask_on, resample, resample_covered
 from core.preprocess.piece import Piece
 from core.types import Volume
 
@@ -92,6 +92,49 @@ def test_a_child_s_head_loses_its_face_though_it_is_no_larger_than_a_brain(image
     done = deface_case(piece, ON)
     assert removed(piece, done, "CT").any() and not shows_face(done.volumes["CT"])
     assert done.warnings["CT"] == ()
+
+
+@pytest.mark.parametrize("n_slices", [50, 44, 40])
+@pytest.mark.parametrize("air", ["noisy", "blackened"])
+def test_a_slab_from_the_chin_to_above_the_eyes_is_not_let_through(
+    images: dict[str, Volume], n_slices: int, air: str
+) -> None:
+    """No larger than a brain, and open at both ends: as in scans of the orbits or the sinuses."""
+    ct = images["CT"]
+    data = np.ascontiguousarray(ct.data[:, :, :n_slices])
+    slab = replace(ct, data=np.where(data < -400, np.float32(-1024), data) if air == "blackened" else data)
+    with pytest.raises(RefusedError):
+        deface_case(piece_of(slab), ON)
+
+
+def test_a_slab_of_the_eyes_loses_them_where_another_image_shows_the_brain(
+    head: Head, images: dict[str, Volume]
+) -> None:
+    brain = replace(images["T1"], data=np.where(head.envelope_mm < 0, images["T1"].data, np.float32(0)))
+    slab = images["FLAIR"].with_data(np.ascontiguousarray(images["FLAIR"].data[:, :, :40]))
+    piece = piece_of(brain, slab)
+    done = deface_case(piece, ON)
+    assert removed(piece, done, "FLAIR")[eyes_of(head)].mean() > 0.9 and not removed(piece, done, "T1").any()
+
+
+def test_a_warning_of_a_face_counts_as_a_head(head: Head, images: dict[str, Volume]) -> None:
+    brain = replace(images["T1"], data=np.where(head.envelope_mm < 0, images["T1"].data, np.float32(0)))
+    assert deface_case(piece_of(brain), ON).findings == {}
+    assert "deface" in deface_case(piece_of(brain).warned("T1", FACE_VISIBLE), ON).findings
+
+
+@pytest.mark.parametrize("degrees", [-40, -25, 20, 40])
+def test_eyes_go_and_no_brain_does_on_a_tilted_grid(head: Head, images: dict[str, Volume], degrees: float) -> None:
+    own, turn = images["T1"].affine, np.radians(degrees)
+    affine = np.eye(4)
+    affine[1:3, 1:3] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    affine = affine @ np.diag([2.0, 2.5, 2.0, 1.0])
+    middle = (own @ [*(np.array(images["T1"].data.shape) - 1) / 2, 1])[:3]
+    affine[:3, 3] = middle - affine[:3, :3] @ [49.5, 54.5, 64.5]
+    grid = Grid((100, 110, 130), affine)
+    face = face_of(mask_on(head.envelope_mm < 0, own, grid), affine, 4.0)
+    assert face[mask_on(eyes_of(head), own, grid)].mean() > 0.97
+    assert not (face & mask_on(np.isin(images["tissue"].data, (2, 3)), own, grid)).any()
 
 
 def test_a_face_that_is_still_seen_is_still_warned_of(images: dict[str, Volume]) -> None:

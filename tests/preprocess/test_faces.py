@@ -89,6 +89,19 @@ def test_what_pads_a_head_widens_no_mask_and_hides_no_face(start):
     assert shows_face(padded, covered)
 
 
+@pytest.mark.parametrize("degrees", [-40, 40])
+def test_a_tilted_grid_hides_no_face_and_shows_none_where_it_was_removed(degrees):
+    at, mr, turn = places(), head(), np.radians(degrees)
+    affine = np.eye(4)
+    affine[1:3, 1:3] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    affine = affine @ np.diag([2.0, 1.5, 2.5, 1.0])
+    affine[:3, 3] = -affine[:3, :3] @ [59, 119, 69] + (0, 0, -30)
+    grid = Grid((120, 240, 140), affine)
+    face = face_of(ellipsoid(at, (0, 0, 0), (66, 82, 62)), mr.affine, 8.0)
+    assert shows_face(*resample_covered(mr, grid))
+    assert not shows_face(*resample_covered(changed(mr, np.where(face, 0.0, mr.data)), grid))
+
+
 def test_background_that_is_exactly_zero_is_not_taken_for_an_extracted_brain():
     mr = head()
     assert shows_face(changed(mr, np.where(mr.data < 40, 0.0, mr.data)))

@@ -147,9 +147,20 @@ def test_the_face_lies_before_and_below_the_brain_and_never_in_it() -> None:
     assert not (face & brain).any()
 
 
+def test_a_brain_that_is_cut_below_its_middle_says_nothing_of_the_face() -> None:
+    _, radius = ball((30, 36, 22))
+    brain = np.zeros((40, 50, 40), bool)
+    brain[5:35, 8:44, 14:36] = radius < 0.95
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    assert face_of(brain[:, :, :32], affine, 8.0).any()  # the vertex may lack
+    with pytest.raises(RefusedError) as caught:
+        face_of(brain[:, :, :24], affine, 8.0)
+    assert caught.value.code == "DEFACE-CUT"
+
+
 def test_a_head_without_a_brain_to_go_by_is_refused_and_a_brain_alone_is_left() -> None:
     _, radius = ball()
-    head = Volume(np.where(radius < 0.95, 500, -1000).astype(np.float32), np.diag([5.0, 5.0, 5.0, 1.0]), "CT", "HU")
+    head = Volume(np.where(radius < 0.95, 40, -1000).astype(np.float32), np.diag([5.0, 5.0, 5.0, 1.0]), "CT", "HU")
     with pytest.raises(RefusedError) as caught:
         deface_case(piece_of(head), DefaceConfig(enabled=True))
     assert caught.value.code == "DEFACE-NO-BRAIN"
