@@ -79,7 +79,7 @@ def _is_sure(proposal: Proposal, choice: Choice, said: Choice) -> bool:
     """Whether a person stands by the axes: they were changed, or found right."""
     if proposal.reader != "array" or choice.axes != USUAL:
         return True
-    return st.checkbox("The picture lies right", bool(said.axes), key=f"right-{proposal.key}", help=RIGHT_TIP)
+    return st.checkbox("The picture lies right", said.axes == USUAL, key=f"right-{proposal.key}", help=RIGHT_TIP)
 
 
 def _form(proposal: Proposal, choice: Choice, sheet: Sheet) -> Choice:

@@ -389,6 +389,15 @@ def test_how_an_array_lies_stays_in_doubt_until_a_person_says_it_is_right(is_rig
     assert volume.data[9:, 12:, 15:].min() == 100
 
 
+def test_axes_that_were_changed_and_changed_back_are_not_taken_for_right(workspace):
+    page = uploaded(array("patient_T1.npy", marked_array()))
+    page.selectbox(key="axis-0-0000").set_value("L").run()
+    page.selectbox(key="axis-0-0000").set_value("R").run()
+    assert not page.checkbox(key="right-0000").value
+    page.checkbox(key="right-0000").check().run()
+    assert page.run().checkbox(key="right-0000").value
+
+
 def test_what_an_array_cannot_be_is_said_at_once(workspace):
     page = uploaded(array("patient_T1.npy", marked_array()))
     page.selectbox(key="axis-0-0000").set_value("A").run()
