@@ -10,6 +10,7 @@ import numpy as np
 
 from core.prepare import Stage
 from core.preprocess.grids import Mask
+from core.preprocess.steps import STEPS
 from core.types import Volume
 from core.workspace import read_json, write_json
 
@@ -29,6 +30,11 @@ class View:
 def views_of(stages: Sequence[Stage], modality: str) -> list[View]:
     """The stages of a case as views of one of its images."""
     return [View(s.step, s.piece.volumes[modality], s.piece.mask, s.seconds) for s in stages]
+
+
+def is_left_out(views: Sequence[View]) -> bool:
+    """Whether the image did not come through all steps, because it shows nothing of what is judged."""
+    return views[-1].step != list(STEPS)[-1]
 
 
 def save_views(views: Sequence[View], folder: Path) -> None:

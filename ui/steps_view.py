@@ -19,7 +19,7 @@ from core.preprocess.steps import STEPS
 from core.recipes import RECIPE_SUMMARIES, RECIPES, PrepareConfig, recipe_from_text, recipe_to_text
 from core.render import PLANES, Look, Plane, Window, default_colours, slice_axis, webp
 from core.runs import ENDED, Job, list_jobs
-from core.stage_files import View, load_views, views_of
+from core.stage_files import View, is_left_out, load_views, views_of
 from core.types import LABEL_UNIT, Volume
 from ui.histogram import histogram_chart, histogram_of
 from ui.jobs_banner import start_job
@@ -42,6 +42,10 @@ RECIPE_TITLES = {
 LOADED = "loaded"
 FIRST_STEPS = ("align", "resample", "mask", "normalise")  # what most people set; the others wait below
 FIRST_FIELDS = {"normalise": ("mr", "low", "high")}  # of a step with many settings, those that are asked at once
+LEFT_OUT = (
+    "This image shows nothing of the one that the others follow, so it is left out of the dataset. Choose another "
+    "reference, or turn the alignment on."
+)
 PANE_HEIGHT_PX = 190
 PANES_A_ROW = 5  # or one more, so that none stands alone
 
@@ -132,8 +136,12 @@ def steps_view(cohort: Cohort, case_id: str, config: PrepareConfig) -> None:
         )
     name = str(modality or images[0])
     views = _tried(cohort, case_id, name, config) if is_slow(config) else _at_once(cohort, case_id, name, config)
-    if views:
-        _pictures(views, plane or "axial", config)
+    if not views:
+        return
+    if is_left_out(views):
+        st.warning(LEFT_OUT, icon=":material/visibility_off:")
+    _pictures(views, plane or "axial", config)
+    if not is_left_out(views):
         _histograms(views[0].volume, views[-1].volume, views[-1].mask)
 
 

@@ -69,6 +69,20 @@ def test_every_step_is_shown_on_a_slice_and_a_histogram(cohort):
         assert f"**{title}**" in words(page)
 
 
+@pytest.mark.parametrize(("shift_mm", "is_there"), [(0.0, True), (500.0, False)])
+def test_an_image_that_lies_elsewhere_is_said_to_be_left_out(workspace, shift_mm, is_there):
+    data = np.random.default_rng(0).uniform(10, 90, (12, 15, 18)).astype(np.float32)
+    there = np.diag([1.0, 2.0, 3.0, 1.0])
+    there[0, 3] = shift_mm
+    t1, t2 = Volume(data, np.diag([1.0, 2.0, 3.0, 1.0]), "T1"), Volume(data, there, "T2")
+    Cohort.create(workspace, "apart").write(Case("case-a", {"T1": t1, "T2": t2}))
+    page = opened()
+    next(group for group in page.button_group if group.label == "Modality").set_value("T2").run()
+    assert not page.exception
+    assert ("is left out of the dataset" in words(page)) is not is_there
+    assert ("**After**" in words(page)) is is_there
+
+
 def test_a_changed_setting_changes_the_preview(cohort):
     page = opened()
     before = urls(page)
