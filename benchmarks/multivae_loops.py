@@ -33,7 +33,7 @@ from core.workspace import Workspace
 
 SIZE, N_CASES, SLICES, BATCH_SIZE = 64, 5, 64, 32
 MODALITIES = ("one", "two")
-EPOCHS, ROUNDS = 2, 5
+EPOCHS, ROUNDS = 1, 3
 LR = 1e-3
 CPU = torch.device("cpu")
 Work = Callable[[], object]
@@ -161,7 +161,7 @@ def measure(folder: Path, n_rounds: int) -> Figures:
         wall, processor = np.median(times[slow] / times[fast], axis=0)
         found |= {key: float(wall), f"{key}_processor": float(processor)}
     steps = loops.steps()
-    alone = _rounds({name: lambda work=work: work for name, work in steps.items()}, 5 * n_rounds)
+    alone = _rounds({name: lambda work=work: work for name, work in steps.items()}, 3 * n_rounds)
     found |= {f"{name}_ms": 1000 * statistics.median(t[:, 1]) for name, t in alone.items()}
     return {
         **found,

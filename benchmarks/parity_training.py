@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from core.dataset import Dataset, Split
 from core.dataset_writer import DatasetWriter, PreparedCase
 from core.models.base import Batch, Model
 from core.models.dmvae import DMVAE
-from core.models.formulas import LIKELIHOODS
+from core.models.formulas import LIKELIHOODS, Gaussian
 from core.models.private_vae import joined
 from core.progress import silent
 from core.runs import Run
@@ -49,7 +49,7 @@ class Match:
     Attributes:
         model: where it is not the name of the row.
         against: "theirs", or "mixed": their weights, from which our inference makes the images.
-        anew: our DMVAE draws its private codes as the library does, for each ELBO.
+        anew: our DMVAE draws its private codes as the library does, for each ELBO, and in its order.
     """
 
     ours: Mapping[str, Any]
@@ -180,7 +180,10 @@ def _trained(contest: Contest, name: str, model: Model, seed: int) -> Model:
     run = Run.new(Workspace(contest.folder / "workspace"), config, "cpu")
     training = Training(run, contest.dataset, model, contest.split, silent)
     torch.manual_seed(seed)
-    with patch.object(DMVAE, "_nll", _nll_drawn_anew) if match.anew else nullcontext():
+    with ExitStack() as stack:
+        if match.anew:
+            stack.enter_context(patch.object(DMVAE, "_nll", _nll_drawn_anew))
+            stack.enter_context(patch.object(Gaussian, "sample", _sample_in_their_order()))
         return training.run_all()
 
 
@@ -190,6 +193,23 @@ def _nll_drawn_anew(self: DMVAE, batch: Batch, modality: str, own: Tensor, codes
     images = self.decoders[modality](torch.cat([joined(z, private.sample()) for z in codes]))
     x = batch.x[modality].repeat(len(codes), 1, 1, 1)
     return LIKELIHOODS["normal"](images, x, self.config.scale).mean() * len(codes)
+
+
+def _sample_in_their_order() -> Callable[..., Tensor]:
+    """`Gaussian.sample` with noise that is drawn as the library's DMVAE does: a shared code, then all private ones."""
+    queue: list[Tensor] = []
+
+    def sample(self: Gaussian) -> Tensor:
+        if not queue:
+            n, own = len(self.mean), [OWN] * len(MODALITIES)
+            elbos = [[torch.empty(n, size).normal_() for size in (LATENT, *own)] for _ in (None, *MODALITIES)]
+            queue.extend(elbo[0] for elbo in elbos)
+            for m in range(len(MODALITIES)):
+                queue.append(torch.zeros(n, OWN))  # the one that is drawn once a step, and not used here
+                queue.extend(elbo[1 + m] for elbo in elbos)
+        return self.mean + (0.5 * self.log_var).exp() * queue.pop(0)
+
+    return sample
 
 
 @torch.inference_mode()
