@@ -35,8 +35,8 @@ from core.workspace import Workspace
 HAS_GPU = torch.cuda.is_available()
 LEAST = 0.90 if HAS_GPU else 0.95
 TARGETS: Targets = {"throughput": (">=", LEAST), "augmented_throughput": (">=", LEAST)}
-ROUNDS = int(os.environ.get("OVERHEAD_ROUNDS", "20"))
-N_CASES, SIZE, N_SLICES, BATCH_SIZE = 9, 64, 28, 32
+ROUNDS = int(os.environ.get("OVERHEAD_ROUNDS", "40"))
+N_CASES, SIZE, N_SLICES, BATCH_SIZE = 4, 64, 32, 32
 
 
 def measure_train_overhead() -> Figures:

@@ -48,8 +48,7 @@ def backward(
         UserError: Even single rows or eighths are too large (code OUT-OF-MEMORY).
     """
     while True:
-        clear()
-        losses = _tried(batch, loss_of, n_pieces)
+        losses = _tried(batch, loss_of, clear, n_pieces)
         if not team.in_any(losses is None) and losses is not None:
             return losses, n_pieces
         del losses
@@ -66,16 +65,20 @@ def backward(
     )
 
 
-def _tried(batch: Batch, loss_of: Callable[[Batch], Losses], n_pieces: int) -> Losses | None:
+def _tried(batch: Batch, loss_of: Callable[[Batch], Losses], clear: Callable[[], None], n_pieces: int) -> Losses | None:
     """None where memory ran out; left by returning, so that nothing of the failed try stays referenced."""
     try:
-        return _whole(batch, loss_of) if n_pieces == 1 else _in_pieces(batch, loss_of, n_pieces)
+        if n_pieces == 1:
+            return _whole(batch, loss_of, clear)
+        clear()
+        return _in_pieces(batch, loss_of, n_pieces)
     except torch.OutOfMemoryError:
         return None
 
 
-def _whole(batch: Batch, loss_of: Callable[[Batch], Losses]) -> Losses:
+def _whole(batch: Batch, loss_of: Callable[[Batch], Losses], clear: Callable[[], None]) -> Losses:
     losses = loss_of(batch)
+    clear()  # not before: the allocator then gives and takes fewer pages
     losses["total"].backward()  # type: ignore[no-untyped-call]
     return losses
 
