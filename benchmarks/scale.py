@@ -27,7 +27,7 @@ from core.workspace import Workspace
 
 TARGETS: Targets = {"memory_ratio": ("<=", 1.10), "time_ratio": ("<=", 10.5)}
 SIZE, N_SLICES = (128, 112), 48
-N_CASES, TIMES = 64, 10
+N_CASES, TIMES = 72, 10
 EPOCHS = 2  # the first warms up
 TEMPLATES = 4
 
