@@ -92,8 +92,10 @@ class DatasetWriter:
     def finish(self, cohort: str, recipe: Mapping[str, Any], simulated: bool) -> Dataset:
         """Write `index.json` over all cases added and move the folder into place, replacing one of the same name.
 
+        A case on another grid or in another unit than most is left out and named in the recipe's `left_out`.
+
         Raises:
-            InvalidConfigError: No case was added, or the cases are not on one grid or in one unit.
+            InvalidConfigError: No case was added, or no more than half of them are on one grid and in one unit.
         """
         for half in self._draft.glob(".case-*"):
             shutil.rmtree(half, ignore_errors=True)
@@ -101,29 +103,29 @@ class DatasetWriter:
         if not records:
             self.discard()
             raise InvalidConfigError("No case could be prepared, so there is no dataset.", "NO-CASES")
-        shapes = Counter(tuple(record.pop("shape")) for record in records)
-        units: dict[str, set[str]] = {}
-        for record in records:
-            for modality, unit in record.pop("units").items():
-                units.setdefault(modality, set()).add(unit)
-        mixed = [modality for modality, found in units.items() if len(found) > 1]
-        if len(shapes) > 1 or mixed:
+        usual = _usual(records)
+        odd = {record["id"]: words for record in records if (words := _oddity(record, *usual))}
+        if 2 * len(odd) >= len(records):
             self.discard()
-            what = f"{mixed[0]} is in different units" if mixed else _sizes_words(shapes)
             raise InvalidConfigError(
-                f"These cases do not make one dataset: {what}. Delete those that do not belong on the Data page, or "
-                "import them into a cohort of their own.",
+                f"These cases do not make one dataset. One case: {next(iter(odd.values()))}. Delete those that do "
+                "not belong on the Data page, or import them into a cohort of their own.",
                 "MIXED",
             )
+        for case_id in odd:
+            shutil.rmtree(self._draft / safe_name(case_id))
+        records = [record for record in records if record["id"] not in odd]
+        shape, units = records[0]["shape"], {m: usual[1][m] for record in records for m in record["units"]}
+        records = [{name: v for name, v in record.items() if name not in ("shape", "units")} for record in records]
         spacing = np.linalg.norm(np.asarray(records[0]["affine"])[:3, :3], axis=0)
         index = {
             "name": self._final.name,
             "cohort": cohort,
             "simulated": simulated,
-            "recipe": dict(recipe),
+            "recipe": {**recipe, "left_out": {**recipe.get("left_out", {}), **odd}} if odd else dict(recipe),
             "modalities": sorted(units),
-            "units": {modality: found.pop() for modality, found in units.items()},
-            "shape": list(next(iter(shapes))),
+            "units": units,
+            "shape": shape,
             "spacing_mm": [round(float(value), 6) for value in spacing],
             "fingerprint": fingerprint_of(records),
             "cases": records,
@@ -143,7 +145,22 @@ class DatasetWriter:
         shutil.rmtree(self._draft, ignore_errors=True)
 
 
-def _sizes_words(shapes: Counter[tuple[int, ...]]) -> str:
-    """Such as "6 of 9 come out as 200 x 200 x 33 voxels, the others not"."""
-    (usual, n), *_ = shapes.most_common(1)
-    return f"{n} of {shapes.total()} come out as {' x '.join(map(str, usual))} voxels, the others not"
+def _usual(records: Sequence[Mapping[str, Any]]) -> tuple[list[int], dict[str, str]]:
+    """The commonest size, and the commonest unit of each modality."""
+    ((size, _),) = Counter(tuple(record["shape"]) for record in records).most_common(1)
+    units: dict[str, Counter[str]] = {}
+    for record in records:
+        for modality, unit in record["units"].items():
+            units.setdefault(modality, Counter())[unit] += 1
+    return list(size), {modality: counts.most_common(1)[0][0] for modality, counts in units.items()}
+
+
+def _oddity(record: Mapping[str, Any], size: Sequence[int], units: Mapping[str, str]) -> str:
+    """What of a case is not as in most, in a sentence; "" where nothing is."""
+    for modality, unit in record["units"].items():
+        if unit != units[modality]:
+            return f"Its {modality} is in {unit}, that of most cases in {units[modality]}"
+    if list(record["shape"]) != list(size):
+        own, usual = (" x ".join(map(str, shape)) for shape in (record["shape"], size))
+        return f"It comes out as {own} voxels, most cases as {usual}"
+    return ""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -69,12 +71,38 @@ def test_a_dataset_of_no_case_is_an_error_and_leaves_nothing(workspace: Workspac
     assert list(workspace.datasets.iterdir()) == []
 
 
-def test_cases_of_another_size_are_an_error_that_says_what_to_do(workspace: Workspace) -> None:
+SIZE, FLAT = (4, 5, 6), (4, 5, 1)
+
+
+def write_cases(workspace: Workspace, *kinds: tuple[tuple[int, int, int], str]) -> DatasetWriter:
+    """A case of each size and unit."""
     writer = DatasetWriter(workspace, "mixed")
-    for n, shape in enumerate([(4, 5, 6), (4, 5, 6), (4, 5, 1)]):
+    for n, (shape, unit) in enumerate(kinds):
         values, mask = np.ones(shape, np.float32), np.ones(shape, bool)
-        writer.add(PreparedCase(f"c{n}", {"T1": values}, {"T1": (1.0, 0.0)}, {"T1": "a.u."}, mask, np.eye(4)))
-    with pytest.raises(InvalidConfigError, match=r"2 of 3 come out as 4 x 5 x 6 voxels, the others not\. Delete"):
+        writer.add(PreparedCase(f"c{n}", {"T1": values}, {"T1": (1.0, 0.0)}, {"T1": unit}, mask, np.eye(4)))
+    return writer
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        ((FLAT, "a.u."), "It comes out as 4 x 5 x 1 voxels, most cases as 4 x 5 x 6"),
+        ((SIZE, "HU"), "Its T1 is in HU, that of most cases in a.u."),
+    ],
+)
+def test_a_case_that_is_not_as_most_is_left_out_and_named(workspace: Workspace, odd: Any, words: str) -> None:
+    writer = write_cases(workspace, odd, (SIZE, "a.u."), (SIZE, "a.u."))
+    dataset = writer.finish("c", {"left_out": {"c9": "It has no image."}}, simulated=False)
+    assert dataset.case_ids == ("c1", "c2")
+    assert dataset.shape == SIZE
+    assert dataset.unit("T1") == "a.u."
+    assert dataset.index["recipe"]["left_out"] == {"c9": "It has no image.", "c0": words}
+    assert not (dataset.folder / "c0").exists()
+
+
+def test_cases_that_are_all_otherwise_are_an_error_that_says_what_to_do(workspace: Workspace) -> None:
+    writer = write_cases(workspace, (SIZE, "a.u."), (FLAT, "a.u."))
+    with pytest.raises(InvalidConfigError, match=r"do not make one dataset\. One case: It comes out as .* Delete"):
         writer.finish("c", {}, simulated=False)
     assert not list(workspace.datasets.iterdir())
 
