@@ -53,7 +53,7 @@ class Piece:
 
     def seen(self, modality: str) -> Mask:
         """(I, J, K): the judged voxels where it has data; all judged ones where it has none in them."""
-        seen = self.mask & self.covered[modality]
+        seen = self.mask & self.field_of(modality)
         return seen if seen.any() else self.mask
 
     def field_of(self, modality: str) -> Mask:
