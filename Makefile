@@ -26,7 +26,7 @@ run: install
 
 ## Linters, types, unit tests, page tests, browser tests
 test: install-dev lint
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not gpu"
 
 lint: install-dev
 	$(BIN)/ruff check .

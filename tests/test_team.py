@@ -96,6 +96,7 @@ def test_two_processes_learn_what_one_does(
     assert not followers()
 
 
+@pytest.mark.slow
 def test_what_is_stopped_in_two_processes_goes_on_in_two(workspace: Workspace, tiny: Dataset) -> None:
     whole, broken = (new_run(workspace, tiny, "ae", {"width": 4}, devices=2) for _ in range(2))
     train(whole, tiny, CPU)
@@ -125,6 +126,7 @@ def test_a_process_that_dies_ends_the_training_with_a_sentence_and_keeps_what_wa
     assert run.history()[-1]["epoch"] == 2
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_is_tried_again_by_all_and_then_given_up_by_all(
     workspace: Workspace, tiny: Dataset
 ) -> None:
