@@ -93,8 +93,8 @@ class Bench:
         self, seed: int, split: Split, first: Model | None = None, model: Mapping[str, Any] | None = None, **train: Any
     ) -> LoadedRun:
         """A run's averaged weights; `first` gives those of the same name to begin with."""
-        shapes_rows = informative_rows(self.dataset, split.train)
-        epochs = -(-self.steps * BATCH // len(shapes_rows))
+        slices = informative_rows(self.dataset, split.train)
+        epochs = -(-self.steps * BATCH // len(slices))
         settings = {"modalities": MODALITIES, "epochs": epochs, "batch_size": BATCH, "max_minutes": 600.0,
                     "preview_every": 100_000, **train}  # fmt: skip
         config = make_config(self.dataset, self.model, dict(model or {}), settings, seed=seed, fold=0, n_folds=2)

@@ -22,13 +22,6 @@ class Together(Protocol):
     def in_any(self, is_so: bool) -> bool: ...
 
 
-class Alone:
-    """Nobody else."""
-
-    def in_any(self, is_so: bool) -> bool:
-        return is_so
-
-
 def backward(
     batch: Batch, loss_of: Callable[[Batch], Losses], clear: Callable[[], None], team: Together, n_pieces: int
 ) -> tuple[Losses, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -40,7 +40,7 @@ def score_tasks(
     for done, (case_id, given) in enumerate(work):
         progress(done, len(work), f"Tasks of {case_id}")
         rows += task_rows(loaded, case_id, given)
-    return {"tasks": rows, "task_summary": _summarise(rows)}
+    return {"tasks": rows, "task_summary": summarise_answers(rows)}
 
 
 def _subsets(loaded: LoadedRun, case_id: str, only_ends: bool) -> list[tuple[str, ...]]:
@@ -50,7 +50,8 @@ def _subsets(loaded: LoadedRun, case_id: str, only_ends: bool) -> list[tuple[str
     return [subset for n in sizes for subset in combinations(has, n)]
 
 
-def _summarise(rows: Sequence[Row]) -> list[Row]:
+def summarise_answers(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Mean over cases of every subset, task, class and measure, with its interval where there are cases enough."""
     groups: dict[tuple[Any, ...], list[float]] = {}
     for row in rows:
         groups.setdefault((tuple(row["given"]), row["task"], row["class"], row["metric"]), []).append(row["value"])

@@ -21,7 +21,7 @@ from core.runs import Run
 from core.synthesis import load_run, pick_device
 from core.train import make_config, train
 from core.workspace import Workspace
-from tests.tiny_run import make_dataset
+from tests.tiny_run import make_dataset, pause_at
 
 CPU = torch.device("cpu")
 QUICK = {"epochs": 2, "batch_size": 4, "preview_every": 4, "max_minutes": 100, "precision": "full"}
@@ -68,12 +68,8 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(
     whole, broken = new_run(workspace, tiny), new_run(workspace, tiny)
     train(whole, tiny, device)
 
-    def pause(done: float, total: float, message: str = "") -> None:
-        if done == 7:
-            raise Paused
-
     with pytest.raises(Paused):
-        train(broken, tiny, device, pause)
+        train(broken, tiny, device, pause_at(7))
     train(broken, tiny, device)
     np.testing.assert_allclose(losses(broken), losses(whole), rtol=tolerance(device, 2e-3))
     ours, theirs = (load(run.weights_path.read_bytes()) for run in (broken, whole))

@@ -21,7 +21,7 @@ from core.train import make_config, train
 from core.workspace import Workspace
 from tests.jobs.test_resume import same
 from tests.models.test_contract import make_batch
-from tests.tiny_run import make_dataset
+from tests.tiny_run import make_dataset, pause_at
 
 CPU = torch.device("cpu")
 
@@ -69,12 +69,8 @@ def test_early_stopping_survives_a_pause(workspace: Workspace, tiny: Dataset) ->
     whole, broken = (new_run(workspace, tiny, patience=2, lr=0.05) for _ in range(2))
     train(whole, tiny, CPU)
 
-    def pause(done: float, total: float, message: str = "") -> None:
-        if done == 3:
-            raise Paused
-
     with pytest.raises(Paused):
-        train(broken, tiny, CPU, pause)
+        train(broken, tiny, CPU, pause_at(3))
     train(broken, tiny, CPU)
     same(whole, broken)
 

@@ -18,6 +18,7 @@ from core.dataset_writer import DatasetWriter, PreparedCase
 from core.models import MODELS
 from core.models.base import Batch, Model, Shapes
 from core.models.formulas import Point
+from core.progress import Paused, Progress
 from core.runs import Run
 from core.synthesis import LoadedRun, load_run
 from core.workspace import Workspace
@@ -80,6 +81,16 @@ def make_dataset(workspace: Workspace, name: str = "tiny", n_cases: int = 5, aff
         modalities = ("CT", "T1") if n % 4 == 3 else ("CT", "T1", "T2")
         writer.add(prepared_case(f"case-{n}", n, modalities, affine))
     return writer.finish("tiny", {"by hand": {}}, simulated=True)
+
+
+def pause_at(step: int) -> Progress:
+    """Pauses a training after that step."""
+
+    def progress(done: float, total: float, message: str = "") -> None:
+        if done == step:
+            raise Paused
+
+    return progress
 
 
 def save_weights(run: Run, model: Model) -> None:

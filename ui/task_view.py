@@ -52,23 +52,20 @@ def task_view(rows: Sequence[dict[str, Any]]) -> None:
 
 def task_table(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[tuple[str, str]], int]:
     """Lines, columns with their help, and the largest number of cases in a mean."""
-    from core.statistics import mean_interval
+    from core.task_scores import summarise_answers
 
-    groups: dict[tuple[str, ...], dict[str, list[float]]] = {}
-    columns: dict[str, str] = {}
-    for row in rows:
-        column = row["class"] or row["metric"]
-        columns[column] = METRIC_HELP[row["metric"]]
-        groups.setdefault(tuple(row["given"]), {}).setdefault(column, []).append(row["value"])
-    lines, n = [], 0
+    columns = {row["class"] or row["metric"]: METRIC_HELP[row["metric"]] for row in rows}
     first = next(iter(columns))
-    for given, values in groups.items():
-        stats = {column: mean_interval(values[column]) for column in columns if column in values}
-        n = max([n, *(stat.n for stat in stats.values())])
-        head = stats.get(first)
-        interval = f"{head.low:.3f} to {head.high:.3f}" if head and head.low is not None else None
-        means = {column: stat.mean for column, stat in stats.items()}
-        lines.append({"given": " + ".join(given), **means, "n": head.n if head else 0, "interval": interval})
+    groups: dict[str, dict[str, dict[str, Any]]] = {}
+    for stat in summarise_answers(rows):
+        groups.setdefault(" + ".join(stat["given"]), {})[stat["class"] or stat["metric"]] = stat
+    lines = []
+    for given, stats in groups.items():
+        head = stats.get(first, {"n": 0, "low": None})
+        interval = None if head["low"] is None else f"{head['low']:.3f} to {head['high']:.3f}"
+        means = {column: stat["mean"] for column, stat in stats.items()}
+        lines.append({"given": given, **means, "n": head["n"], "interval": interval})
     is_error = rows[0]["metric"] == "absolute error"
     lines.sort(key=lambda line: line.get(first, 0.0) * (1 if is_error else -1))
+    n = max(stat["n"] for stats in groups.values() for stat in stats.values())
     return lines, list(columns.items()), n

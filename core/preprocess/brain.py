@@ -11,11 +11,12 @@ import numpy as np
 from scipy import ndimage
 
 from core.preprocess.grids import Mask, canonical
+from core.preprocess.masks import MAX_BRAIN_ML
 from core.types import Volume
 
 T1_LIKE = ("T1", "T1POST")
 BRAIN_SOURCES = (*T1_LIKE, "FLAIR", "T2", "PD", "CT")  # deepbet knows T1 best; real T2 and FLAIR agree with it to 0.98
-BRAIN_ML = (400.0, 2200.0)  # a mask of another size is none
+BRAIN_ML = (400.0, MAX_BRAIN_ML)  # a mask of another size is none
 CT_BRAIN_HU, BONE_HU = (-5.0, 90.0), 300.0
 CT_SMOOTH_MM, PASSAGE_MM, SHELL_MM = 1.0, 6.0, 8.0
 ENCLOSED = 0.6  # share of the brain's surroundings that has bone within reach

@@ -15,11 +15,10 @@ from core.errors import RefusedError
 from core.preprocess.brain import BONE_HU, T1_LIKE, find_brain
 from core.preprocess.faces import DOME, FACE_VISIBLE, FACELESS, shows_face
 from core.preprocess.grids import AIR_HU, Grid, Mask, is_tilted, mask_on, upright
-from core.preprocess.masks import is_cut_out, make_mask
+from core.preprocess.masks import MAX_BRAIN_ML, is_cut_out, make_mask
 from core.preprocess.piece import Piece
 from core.types import Affine, Volume
 
-HEAD_ML = 2200.0
 NECK_CM2 = 30.0  # a head, or a part of one, is cut through more than this at its lower end; a brain ends by itself
 BONE_SHARE = 0.02  # so much bone is no extracted brain
 WORKING_MM = (2.0, 2.0, 2.0)  # of the upright copy of a tilted brain
@@ -66,7 +65,7 @@ def deface_case(piece: Piece, config: DefaceConfig) -> Piece:
 def _may_show_face(name: str, body: Mask, piece: Piece) -> bool:
     """Whether an image is anything but an extracted brain, or of a kind and size that shows no face."""
     volume, covered = piece.volumes[name], piece.field_of(name)
-    is_large = body.sum() * np.prod(volume.spacing_mm) / 1000 > HEAD_ML
+    is_large = body.sum() * np.prod(volume.spacing_mm) / 1000 > MAX_BRAIN_ML
     if is_large or FACE_VISIBLE in piece.warnings.get(name, ()):
         return True
     if name in FACELESS or volume.unit == "SUV":

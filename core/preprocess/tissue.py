@@ -11,6 +11,7 @@ from pydantic import Field
 from scipy import ndimage
 
 from core.config import Settings
+from core.preprocess.brain import BONE_HU
 from core.preprocess.grids import Mask
 from core.preprocess.piece import Piece
 from core.types import LABEL_UNIT, Array, Volume
@@ -18,7 +19,7 @@ from core.types import LABEL_UNIT, Array, Volume
 CSF, GREY, WHITE = 1, 2, 3
 CONTRASTS = {"T1": (CSF, GREY, WHITE), "T2": (WHITE, GREY, CSF)}  # from dark to bright
 AIR, SOFT, BONE = 1, 2, 3
-SOFT_HU, BONE_HU = -400.0, 300.0
+SOFT_HU = -400.0
 SAMPLES = 40_000
 FLAT_SHARE = 0.4  # of grey and white matter, where the image is flattest
 SMOOTH_VOXELS = 0.6

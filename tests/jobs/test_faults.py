@@ -20,7 +20,7 @@ from core.disk import RESERVE
 from core.errors import UserError
 from core.jobs import BACKENDS
 from core.jobs.worker import execute
-from core.memory import Alone, backward
+from core.memory import backward
 from core.models import MODELS
 from core.models.ae import AE
 from core.models.base import Batch
@@ -116,6 +116,13 @@ def test_where_halving_does_not_help_a_sentence_says_so(
     with pytest.raises(UserError, match="too little memory"):
         execute(run, workspace)
     assert (run.state, run.status.code) == ("failed", "OUT-OF-MEMORY")
+
+
+class Alone:
+    """A team of one."""
+
+    def in_any(self, is_so: bool) -> bool:
+        return is_so
 
 
 def test_gradients_in_pieces_are_those_of_the_whole(workspace: Workspace, tiny: Dataset) -> None:
