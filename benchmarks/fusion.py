@@ -105,7 +105,7 @@ class Bench:
             own = network.state_dict()
             known = {name: value for name, value in first.state_dict().items() if name in own}
             network.load_state_dict({**own, **known})
-        place(network, torch.device("cpu"))
+        place(network, torch.device("cpu"), to_learn=True)
         began = time.process_time()
         averaged = Training(run, self.dataset, network, split, silent).run_all()
         sys.stderr.write(f"seed {seed} {train}: {time.process_time() - began:.0f} s of CPU\n")

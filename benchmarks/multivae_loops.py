@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from core.batches import informative_rows, make_batch
 from core.config import RunConfig
 from core.dataset import Dataset
 from core.dataset_writer import DatasetWriter, PreparedCase
-from core.models.base import FAST_FORMATS, Model, place
+from core.models.base import Model, place
 from core.progress import silent
 from core.runs import Run
 from core.train import Training, make_config
@@ -33,7 +32,7 @@ from core.workspace import Workspace
 
 SIZE, N_CASES, SLICES, BATCH_SIZE = 64, 5, 64, 32
 MODALITIES = ("one", "two")
-EPOCHS, ROUNDS = 1, 3
+EPOCHS, ROUNDS = 5, 3
 LR = 1e-3
 CPU = torch.device("cpu")
 Work = Callable[[], object]
@@ -62,24 +61,12 @@ class Loops:
 
     def our_model(self) -> Model:
         model = build_model(self.config(), self.dataset)
-        place(model, CPU)
+        place(model, CPU, to_learn=True)
         return model
 
     def ours(self) -> Work:
         run = Run.new(self.workspace, self.config(), "cpu")
         return Training(run, self.dataset, self.our_model(), self.split, silent).run_all
-
-    def our_format_off(self) -> Work:
-        """Ours with weights and images in PyTorch's usual memory format."""
-        usual = {4: torch.contiguous_format}
-        with patch.dict(FAST_FORMATS, usual):
-            training = self.ours()
-
-        def work() -> None:
-            with patch.dict(FAST_FORMATS, usual):
-                training()
-
-        return work
 
     def their_model(self) -> MVAE:
         """The library's model around networks like ours."""
@@ -94,10 +81,8 @@ class Loops:
         encoders = {m: Encoder(own.encoders[m], d) for m in MODALITIES}
         return MVAE(told, encoders, {m: Decoder(own.decoders[m], d) for m in MODALITIES})
 
-    def theirs(self, is_fast: bool = False) -> Work:
+    def theirs(self) -> Work:
         model = self.their_model()
-        if is_fast:
-            model.to(memory_format=torch.channels_last)
         config = BaseTrainerConfig(
             output_dir=str(self.folder / "theirs"),
             per_device_train_batch_size=BATCH_SIZE,
@@ -108,14 +93,11 @@ class Loops:
         train: Work = BaseTrainer(model, MultimodalBaseDataset(self.images), training_config=config).train
         return train
 
-    def theirs_same_format(self) -> Work:
-        return self.theirs(is_fast=True)
-
     def steps(self) -> dict[str, Work]:
-        """One loss and its gradient of each, on one batch in our format."""
-        ours, theirs = self.our_model(), self.their_model().to(memory_format=torch.channels_last)
+        """One loss and its gradient of each, on one batch."""
+        ours, theirs = self.our_model(), self.their_model()
         rows = informative_rows(self.dataset, self.split.train)[:BATCH_SIZE]
-        batch = make_batch(self.dataset, rows, ours.shapes).to(CPU, is_fast=True)
+        batch = make_batch(self.dataset, rows, ours.shapes).to(CPU, to_learn=True)
         inputs, late = MultimodalBaseDataset(dict(batch.x)), 1000  # warm-ups are over
         return {
             "our_step": lambda: ours.loss(batch, "model", late)["total"].backward(),
@@ -149,17 +131,10 @@ def _rounds(makers: dict[str, Callable[[], Work]], n_rounds: int) -> dict[str, A
 def measure(folder: Path, n_rounds: int) -> Figures:
     """See `multivae_speed`."""
     loops = Loops(folder)
-    sides = (loops.ours, loops.theirs, loops.theirs_same_format, loops.our_format_off)
-    times = _rounds({side.__name__: side for side in sides}, n_rounds)
+    times = _rounds({"ours": loops.ours, "theirs": loops.theirs}, n_rounds)
     found = {f"{name}_images_a_s": loops.n_images / statistics.median(t[:, 0]) for name, t in times.items()}
-    pairs = {
-        "ours_over_theirs": ("theirs", "ours"),
-        "ours_over_theirs_same_format": ("theirs_same_format", "ours"),
-        "our_format_off_over_theirs": ("theirs", "our_format_off"),
-    }
-    for key, (slow, fast) in pairs.items():
-        wall, processor = np.median(times[slow] / times[fast], axis=0)
-        found |= {key: float(wall), f"{key}_processor": float(processor)}
+    wall, processor = np.median(times["theirs"] / times["ours"], axis=0)
+    found |= {"ours_over_theirs": float(wall), "ours_over_theirs_processor": float(processor)}
     steps = loops.steps()
     alone = _rounds({name: lambda work=work: work for name, work in steps.items()}, 3 * n_rounds)
     found |= {f"{name}_ms": 1000 * statistics.median(t[:, 1]) for name, t in alone.items()}

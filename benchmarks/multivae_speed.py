@@ -5,9 +5,8 @@ objective as published. Each round trains for the same epochs with all in turn, 
 disk. Our loop's own comforts (averaged weights, watched gradients, history) stay on; augmentation, which the library
 has not, is off.
 
-What the gain is made of: `theirs_same_format` has our memory format for the library's weights; `our_format_off` takes
-it from ours; `step_alone` is one loss and its gradient in the same format, without either loop. `multivae_loops` is the
-other half.
+Both sides have PyTorch's usual memory format, which is ours for learning from slices on a CPU, so none of the gain
+comes from it. `step_alone` is one loss and its gradient, without either loop. `multivae_loops` is the other half.
 """
 
 from __future__ import annotations

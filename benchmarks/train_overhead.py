@@ -73,7 +73,7 @@ class Ours:
         run = Run.new(workspace, config, device.type)
         torch.manual_seed(0)
         model = build_model(config, dataset)
-        place(model, device)
+        place(model, device, to_learn=True)
         self.training = Training(run, dataset, model, dataset.split(0), silent)
         self.training.resume.begin()
         model.train()
@@ -93,10 +93,10 @@ class Bare:
         self.config, self.device = training.run.config, training.device
         torch.manual_seed(0)
         self.model = build_model(self.config, training.dataset)
-        place(self.model, self.device)
+        place(self.model, self.device, to_learn=True)
         self.model.train()
         rows = informative_rows(training.dataset, training.split.train, self.model.shapes)
-        self.data = make_batch(training.dataset, rows, self.model.shapes).to(self.device, is_fast=True)
+        self.data = make_batch(training.dataset, rows, self.model.shapes).to(self.device, to_learn=True)
         lr = self.config.train.lr
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr, betas=(0.9, 0.999), weight_decay=0.0)
         self.is_half = precision_of(self.config.train, self.device) != "32-true"

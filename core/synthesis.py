@@ -153,7 +153,7 @@ def check_request(loaded: LoadedRun, case_id: str, given: Sequence[str], targets
 
 def to_device(loaded: LoadedRun, batch: Batch) -> Batch:
     """Where the model is, in the memory format that convolutions are fast in."""
-    return batch.to(loaded.device, is_fast=True)
+    return batch.to(loaded.device)
 
 
 @torch.inference_mode()

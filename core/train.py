@@ -113,7 +113,7 @@ def _fresh(run: Run, dataset: Dataset, device: torch.device) -> Model:
     """The run's model as it is before any training, with the run's random numbers next."""
     torch.manual_seed(run.config.seed)
     model = build_model(run.config, dataset)
-    place(model, device)
+    place(model, device, to_learn=True)
     return model
 
 
@@ -199,7 +199,7 @@ class Training:
     def epoch(self, epoch: int) -> None:
         """What is left of one pass over the training slices."""
         for batch in self.resume.batches(epoch):
-            moved = batch.to(self.device, is_fast=True)
+            moved = batch.to(self.device, to_learn=True)
             lr = self._set_lr()
             self._step(self._varied(moved))
             self.clock.step += 1

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from core.config import Settings, Task
 
-FAST_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}  # 2-4 times faster on a CPU, more on a GPU
+FAST_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,11 @@ class Batch:
         """The same rows with no modality but the given ones: what is not given is absent."""
         return replace(self, x={m: self.x[m] for m in given}, present={m: self.present[m] for m in given})
 
-    def to(self, device: torch.device, is_fast: bool = False) -> Batch:
-        """Moved; where `is_fast`, images in the memory format that convolutions like best."""
+    def to(self, device: torch.device, to_learn: bool = False) -> Batch:
+        """Moved, images in the memory format that is fastest there."""
 
         def image(t: Tensor) -> Tensor:
-            kept = FAST_FORMATS[t.ndim] if is_fast else torch.contiguous_format
-            return t.to(device, non_blocking=True).contiguous(memory_format=kept)
+            return t.to(device, non_blocking=True).contiguous(memory_format=fast_format(t.ndim, device, to_learn))
 
         return Batch(
             {m: image(t) for m, t in self.x.items()},
@@ -89,12 +88,19 @@ class Batch:
         )
 
 
-def place(model: nn.Module, device: torch.device) -> None:
+def fast_format(ndim: int, device: torch.device, to_learn: bool = False) -> torch.memory_format:
+    """Of images and of kernels. Channels last, but for learning from slices on a CPU (`docs/decisions.md`)."""
+    usual: torch.memory_format = torch.contiguous_format
+    return usual if to_learn and device.type == "cpu" and ndim == 4 else FAST_FORMATS.get(ndim, usual)
+
+
+def place(model: nn.Module, device: torch.device, to_learn: bool = False) -> None:
     """Move a model; its convolutions into the memory format that they run fast in."""
     model.to(device)
     for parameter in model.parameters():
         if parameter.ndim in FAST_FORMATS:  # `to` would refuse a model with parameters of several ranks
-            parameter.data = parameter.data.contiguous(memory_format=FAST_FORMATS[parameter.ndim])
+            kept = fast_format(parameter.ndim, device, to_learn)
+            parameter.data = parameter.data.contiguous(memory_format=kept)
 
 
 class Posterior(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -58,14 +59,14 @@ def product_of_experts(experts: Sequence[Gaussian], present: Sequence[Tensor], p
         Hinton 2002; Wu & Goodman 2018, arXiv:1802.05335, section 2.2.
     """
     seen = [rows_like(rows, expert.mean) for rows, expert in zip(present, experts, strict=True)]
-    means = [torch.where(s, e.mean, 0.0) for s, e in zip(seen, experts, strict=True)]
     log_precisions = [torch.where(s, -e.log_var, -math.inf) for s, e in zip(seen, experts, strict=True)]
-    has_expert = torch.stack([s.expand_as(means[0]) for s in seen]).any(0)
-    means.append(torch.zeros_like(means[0]))
-    log_precisions.append(torch.where(has_expert & (not prior), -math.inf, torch.zeros_like(means[0])))
-    stacked = torch.stack(log_precisions)
-    weights = stacked.softmax(0)
-    return Gaussian((weights * torch.stack(means)).sum(0), -stacked.logsumexp(0))
+    is_empty = ~torch.stack(list(present)).any(0)
+    log_prior = torch.where(rows_like(is_empty | prior, experts[0].mean), 0.0, -math.inf)
+    surest = reduce(torch.maximum, log_precisions, log_prior).detach()
+    precisions = [(t - surest).exp() for t in log_precisions]  # parts of the surest one's: none overflows
+    total = reduce(torch.add, precisions, (log_prior - surest).exp())
+    weighed = [t * torch.where(s, e.mean, 0.0) for t, s, e in zip(precisions, seen, experts, strict=True)]
+    return Gaussian(reduce(torch.add, weighed) / total, -(surest + total.log()))
 
 
 def mean_code(codes: Tensor, chosen: Tensor) -> Tensor:
