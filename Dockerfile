@@ -11,7 +11,7 @@ RUN pip install --no-cache-dir torch==2.13.0 --index-url "$TORCH_INDEX" --extra-
 COPY . .
 
 USER studio
-ENV CROSSMODAL_WORKSPACE=/workspace PYTHONUNBUFFERED=1 HOME=/home/studio
+ENV CROSSMODAL_WORKSPACE=/workspace CROSSMODAL_VISITORS=apart PYTHONUNBUFFERED=1 HOME=/home/studio
 VOLUME /workspace
 EXPOSE 8501
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 export CROSSMODAL_WORKSPACE ?= $(CURDIR)/workspace
 
-.PHONY: install install-dev run test lint bench slow multivae-env parity demo-run anatomy clean
+.PHONY: install install-dev run serve test lint bench slow multivae-env parity demo-run anatomy clean
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
@@ -23,6 +23,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 run: install
 	@test -e $(CROSSMODAL_WORKSPACE)/runs/run-demo/config.json || $(BIN)/python -m core demo
 	$(BIN)/streamlit run app.py --server.port $(PORT)
+
+## The same as a server: each visitor has a workspace of their own, the demo is shared
+serve: export CROSSMODAL_VISITORS = apart
+serve: run
 
 ## Linters, types, unit tests, page tests, browser tests
 test: install-dev lint

@@ -187,7 +187,8 @@ def judge(base: Path, siege: Siege) -> Figures:
 
 
 def _results(run: Run) -> int:
-    return (run.folder / "log.txt").read_text().count(": finished\n")
+    log = run.folder / "log.txt"  # absent where no worker was ever started
+    return log.read_text().count(": finished\n") if log.exists() else 0
 
 
 def _has_steps_twice(run: Run) -> bool:

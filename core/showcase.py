@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from core.cohort import Cohort
 from core.dataset import Dataset, split_cases
 from core.demo import make_cohort
+from core.guests import share
 from core.prepare import prepare
 from core.progress import Progress, part, silent
 from core.protocol import protocol_of
@@ -17,7 +19,7 @@ from core.quality.check import check
 from core.recipes import make_recipe
 from core.runs import Run
 from core.types import Array
-from core.workspace import Workspace, read_json, write_json
+from core.workspace import Workspace, locked, read_json, write_json
 
 NAME = "demo"
 RECIPE = "brain-mr-ct"
@@ -25,6 +27,7 @@ SHIPPED = Path(__file__).resolve().parents[1] / "assets" / "demo_run"
 RUN_ID = "run-demo"
 N_CASES, SEED, LEVEL = 24, 0, "medium"  # what the shipped run was trained on
 SKETCH = "sketch.npz"  # case -> means over blocks of its images, to know the arrays by that the run was judged on
+SHARED = "shared"  # folder of the machine's own workspace: the lock of whoever makes the demo for all
 N_BLOCKS = 4  # along each axis
 SAME = 1e-4  # on the 0-1 scale; a changed generator moves block means by hundreds of times as much
 DERIVED = ("results.json", "embedding.npz")  # right for the arrays that they were computed from
@@ -45,6 +48,44 @@ def make_showcase(
         result["run"] = install_shipped_run(workspace, dataset).id
     progress(1.0, 1.0, "The demo is ready")
     return result
+
+
+def open_showcase(workspace: Workspace, progress: Progress = silent) -> dict[str, Any]:
+    """The usual demo in a guest's workspace: made once on this machine, then shared by all guests.
+
+    Whoever comes first makes it, in the machine's own workspace, while others wait for it.
+    """
+    machine = Workspace(workspace.base)
+    if _is_taken(machine):
+        return make_showcase(workspace, progress=progress)
+    with locked(machine.root / SHARED):
+        if not is_ready(machine):
+            make_showcase(machine, progress=progress)
+    share_showcase(workspace)
+    progress(1.0, 1.0, "The demo is ready")
+    return {"cohort": NAME, "dataset": NAME, "cases": N_CASES, "run": RUN_ID}
+
+
+def _is_taken(machine: Workspace) -> bool:
+    """Whether images that somebody imported bear the demo's name: those are shared with nobody."""
+    cohort = Cohort(machine.cohorts / NAME)
+    dataset = machine.datasets / NAME / "index.json"
+    has_images = cohort.folder.exists() and not cohort.info.get("simulated")
+    return has_images or (dataset.exists() and not Dataset(dataset.parent).is_simulated)
+
+
+def share_showcase(workspace: Workspace) -> None:
+    """Link the machine's demo into a guest's workspace; what the guest changed in it before stays."""
+    machine = Workspace(workspace.base)
+    share(machine.cohorts / NAME, workspace.cohorts / NAME)
+    share(machine.datasets / NAME, workspace.datasets / NAME)
+    share(machine.runs / RUN_ID, workspace.runs / RUN_ID)
+
+
+def can_share(workspace: Workspace) -> bool:
+    """Whether a guest can have the demo at once, because it lies ready on this machine."""
+    machine = Workspace(workspace.base)
+    return bool(workspace.owner) and is_ready(machine) and not _is_taken(machine)
 
 
 def install_shipped_run(workspace: Workspace, dataset: Dataset) -> Run:

@@ -2,13 +2,15 @@
 
 import streamlit as st
 
-from core.showcase import LEVEL, N_CASES, RUN_ID, SEED, is_ready
+from core.showcase import N_CASES, RUN_ID, is_ready
+from ui.demo import open_demo
 from ui.errors import guard
 from ui.frame import page_header
-from ui.jobs_banner import active_jobs, start_job
+from ui.jobs_banner import active_jobs
 from ui.outcome import failure_notice
 from ui.state import State, workspace
 from ui.style import ASSETS
+from ui.workspace_view import workspace_notice
 
 PICTURE = ASSETS / "home.webp"
 CAPTION = (
@@ -33,7 +35,7 @@ def demo_button() -> None:
     is_being_made = any(job.kind == "demo" for job in active_jobs(place))
     words = "The demo is being made" if is_being_made else "Open the demo"
     if st.button(words, type="primary", icon=":material/play_arrow:", disabled=is_being_made):
-        start_job("demo", {"cases": N_CASES, "seed": SEED, "level": LEVEL})
+        open_demo()
         st.rerun()
 
 
@@ -56,3 +58,5 @@ about.caption(
     "Your own images: open Data. They stay on this machine, and names, dates and numbers that identify a patient "
     "are removed before anything is stored."
 )
+with guard():
+    workspace_notice()

@@ -35,7 +35,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"dataset"},
     {"cohort"},
     {"readers", "register", "alignment", "models", "metrics", "render", "phantom", "statistics"},
-    {"deidentify", "unpack", "uploads"},
+    {"deidentify", "unpack", "uploads", "guests"},
     {"itk", "information"},
     {"types", "boxes", "config", "workspace", "progress", "disk", "discreet"},
     {"errors"},

@@ -7,7 +7,7 @@ import streamlit as st
 from ui.errors import guard
 from ui.jobs_banner import start_job
 from ui.outcome import is_running
-from ui.state import State
+from ui.state import State, workspace
 
 
 def demo_button(key: str, primary: bool = False) -> None:
@@ -25,11 +25,18 @@ def demo_button(key: str, primary: bool = False) -> None:
     )
     if pressed:
         with guard():
-            from core.showcase import LEVEL, N_CASES, SEED, is_ready
-            from ui.state import workspace
-
-            if is_ready(workspace()):
-                st.session_state[State.COHORT] = "demo"
-            else:
-                start_job("demo", {"cases": N_CASES, "seed": SEED, "level": LEVEL})
+            open_demo()
             st.rerun()
+
+
+def open_demo() -> None:
+    """Choose the demo where it is there; else have it at once where it lies ready for visitors; else make it."""
+    from core.showcase import LEVEL, N_CASES, SEED, can_share, is_ready, share_showcase
+
+    place = workspace()
+    if is_ready(place):
+        st.session_state[State.COHORT] = "demo"
+    elif can_share(place):
+        share_showcase(place)
+    else:
+        start_job("demo", {"cases": N_CASES, "seed": SEED, "level": LEVEL})

@@ -6,6 +6,7 @@ import re
 
 import streamlit as st
 
+from core.errors import UserError
 from core.jobs import BACKENDS
 from core.jobs.local import LocalBackend
 from core.runs import ENDED, Job, Run, list_jobs, list_runs, new_job
@@ -149,9 +150,18 @@ def duration_words(seconds: float) -> str:
 def start_job(kind: str, params: dict[str, object]) -> Job:
     """Start long work on this machine; the banner shows it from the next run of the page on."""
     job = new_job(workspace(), kind, params)
-    _backend().start(job)
+    begin(job)
     st.session_state[State.JOB] = job.id
     return job
+
+
+def begin(job: Job) -> None:
+    """Hand new work to the backend; what is refused leaves nothing behind."""
+    try:
+        _backend().start(job)
+    except UserError:
+        job.delete()
+        raise
 
 
 def _backend() -> LocalBackend:

@@ -14,6 +14,7 @@ from core.dataset import Dataset, Split
 from core.errors import UserError
 from core.runs import Run, list_runs
 from core.tasks import task_names
+from ui.jobs_banner import begin
 from ui.settings_form import settings_form
 from ui.state import workspace
 from ui.words import count_words
@@ -183,10 +184,9 @@ def start_run(
     Raises:
         UserError: A setting does not fit.
     """
-    from core.jobs import BACKENDS
     from core.train import make_config
 
     config = make_config(dataset, model, settings[0], settings[1], split.seed, split.fold, split.n_folds)
     run = Run.new(workspace(), config, device)
-    BACKENDS["local"].start(run)
+    begin(run)
     return run

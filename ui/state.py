@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import streamlit as st
 
+from core import guests
 from core.errors import UserError
+from core.jobs.retire import retire_now_and_then
 from core.workspace import Workspace, safe_name
 
 
@@ -66,19 +70,33 @@ class State:
 
 
 def workspace() -> Workspace:
-    """The workspace of this session: the default one, or the one inside it that `?ws=` names."""
-    base = Workspace.default()
+    """The workspace of this session: the one that `?ws=` names; else the machine's own, or a new one where visitors
+    are kept apart."""
     name = st.session_state.get(State.WORKSPACE, "")
-    return Workspace(base.root / "workspaces" / name) if name else base
+    if not name and guests.are_apart():
+        name = st.session_state[State.WORKSPACE] = guests.new_token()
+    return guests.guest(name) if name else Workspace.default()
 
 
 def restore_workspace() -> None:
     """Take `?ws=` into the session, and put it back into the URL: navigation drops query parameters."""
     wanted = st.query_params.get(State.WORKSPACE, "")
-    if wanted:
-        try:
-            st.session_state[State.WORKSPACE] = safe_name(wanted)
-        except UserError:
-            del st.query_params[State.WORKSPACE]
-    elif st.session_state.get(State.WORKSPACE):
+    if wanted and not _may_name(wanted):
+        del st.query_params[State.WORKSPACE]
+        wanted = ""
+    if wanted and wanted != st.session_state.get(State.WORKSPACE):
+        st.session_state[State.WORKSPACE] = wanted
+    place = workspace()
+    if not wanted and st.session_state.get(State.WORKSPACE):
         st.query_params[State.WORKSPACE] = st.session_state[State.WORKSPACE]
+    guests.visit(place)
+    retire_now_and_then(Workspace.default())
+
+
+def _may_name(text: str) -> bool:
+    """Where visitors are kept apart, only what nobody can guess names a workspace."""
+    if guests.are_apart():
+        return guests.is_token(text)
+    with suppress(UserError):
+        return bool(safe_name(text))
+    return False

@@ -90,6 +90,13 @@ def value_words(value: float, unit: str) -> str:
     return said if unit in ("a.u.", "label", "") else f"{said} {unit}"
 
 
+def size_of_words(n_bytes: float) -> str:
+    """Such as "120 MB" or "1.5 GB"."""
+    if n_bytes < 999.5e6:
+        return f"{n_bytes / 1e6:.0f} MB"
+    return f"{n_bytes / 1e9:.3g} GB"
+
+
 def count_words(n: int, one: str, many: str = "") -> str:
     """Such as "1 case", "3 cases"."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"

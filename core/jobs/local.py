@@ -19,6 +19,7 @@ from pathlib import Path
 
 from core.disk import disk_full
 from core.errors import RefusedError
+from core.guests import check_quota
 from core.jobs.care import look_after, mend, tidy
 from core.jobs.devices import asked_by, gpus_by_free_memory
 from core.jobs.lock import is_held
@@ -43,10 +44,11 @@ class LocalBackend:
         """Put the job into the queue, start it if there is a free place, and return at once.
 
         Raises:
-            RefusedError: A guest has too many trainings waiting already.
+            RefusedError: A guest has too many trainings waiting already, or a full workspace.
         """
         limits = Limits.of_environment()
         workspace = workspace_of(job)
+        check_quota(workspace)
         now = time.time()
         entry = Entry(0, _key(job), job.kind, workspace.owner, asked_by(job), created=now)
 
