@@ -70,7 +70,7 @@ def _trained(workspace: Workspace, dataset: Dataset, name: str) -> LoadedRun:
 def _errors(loaded: LoadedRun) -> dict[str, list[float]]:
     """Task -> the error of each held-out case."""
     dataset, config = loaded.dataset, loaded.run.config
-    cases = dataset.split(config.seed, config.fold, config.n_folds).test
+    cases = dataset.split_of(config).test
     return {task: [_error(loaded, case_id, *what) for case_id in cases] for task, what in TASKS.items()}
 
 

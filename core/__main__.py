@@ -16,13 +16,14 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from core.commands import data, runs
+from core.commands import data, runs, search
 from core.errors import UserError
 from core.workspace import plain
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(data.verbs)
 app.add_typer(runs.verbs)
+app.add_typer(search.verbs)
 
 NO_ROOM = {errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 

@@ -59,7 +59,7 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    if text[:1] in "[{":
+    if text.startswith(("[", "{")):
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:
@@ -151,6 +151,13 @@ class Task(Settings):
         return len(self.classes) or 1
 
 
+class HoldOut(Settings):
+    """Cases that a run holds out by name, such as a fold of a search."""
+
+    judged: Names = Field(min_length=1, description="Cases that the run is judged on")
+    unseen: Names = Field((), description="Cases that it neither learns from nor is judged on")
+
+
 class RunConfig(Settings):
     """All that decides a run's weights. No path, no device."""
 
@@ -163,3 +170,4 @@ class RunConfig(Settings):
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of the split, the weights and the batches")
     fold: int | None = Field(None, ge=0, description="Which fold is held out, counted from 0")
     n_folds: int | None = Field(None, ge=2, description="How many folds the cases are divided into")
+    hold_out: HoldOut | None = Field(None, description="What is held out, in place of a fold")

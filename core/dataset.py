@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.config import HoldOut, RunConfig
 from core.errors import InvalidConfigError, NotFoundError
 from core.types import PHYSICAL_UNITS, Affine, Array, Label
 from core.workspace import Workspace, read_json, safe_name, write_json
@@ -156,6 +157,12 @@ class Dataset:
         """See `split_cases`."""
         return split_cases(self.case_ids, seed, fold, n_folds)
 
+    def split_of(self, config: RunConfig) -> Split:
+        """How a run divides the cases."""
+        if config.hold_out is not None:
+            return split_by_name(self.case_ids, config.seed, config.hold_out)
+        return self.split(config.seed, config.fold, config.n_folds)
+
     @property
     def excluded(self) -> dict[str, str]:
         """Case -> why a person left it out; their arrays are kept."""
@@ -248,6 +255,25 @@ def split_cases(case_ids: Sequence[str], seed: int, fold: int | None = None, n_f
                 f"Folds are counted from 0: fold {fold} of {n_folds} is not there; use 0 to {n_folds - 1}."
             )
         test = order[fold::n_folds]
-    rest = [case_id for case_id in order if case_id not in test]
+    return _with_val([case_id for case_id in order if case_id not in test], test)
+
+
+def split_by_name(case_ids: Sequence[str], seed: int, hold_out: HoldOut) -> Split:
+    """Judged on these cases, learnt from all others but the unseen ones; a tenth is set aside as in `split_cases`.
+
+    Raises:
+        InvalidConfigError: A case is not there or named twice, or none is left to learn from.
+    """
+    apart = (*hold_out.judged, *hold_out.unseen)
+    if not set(apart) <= set(case_ids) or len(set(apart)) < len(apart):
+        raise InvalidConfigError("Cases that are held out must be in the dataset, each named once.", "HOLD-OUT")
+    order = [sorted(case_ids)[i] for i in np.random.default_rng(seed).permutation(len(case_ids))]
+    rest = [case_id for case_id in order if case_id not in apart]
+    if not rest:
+        raise InvalidConfigError("No case is left to learn from. Hold out fewer.", "TOO-FEW-CASES")
+    return _with_val(rest, hold_out.judged)
+
+
+def _with_val(rest: Sequence[str], test: Sequence[str]) -> Split:
     n_val = round(0.1 * len(rest)) if len(rest) >= 10 else 0
     return Split(tuple(sorted(rest[n_val:])), tuple(sorted(rest[:n_val])), tuple(sorted(test)))

@@ -128,6 +128,13 @@ def evaluate(
     return dict(plain(result))
 
 
+def judge_case(loaded: LoadedRun, case_id: str, tasks: Sequence[Task]) -> list[Row]:
+    """The run's own rows for one case, as `evaluate` has them, without baselines and checks."""
+    view = _view(loaded, case_id, {target for task in tasks for target in task.targets})
+    contender = Contender(loaded.run.config.model, loaded)
+    return [row for task in tasks for row in _judge(contender, view, task)]
+
+
 def tasks_of(loaded: LoadedRun, case_id: str, subsets: Subsets = "all") -> list[Task]:
     """Every subset of what the case has and the run has learnt -> the others; for one alone, also itself."""
     has = loaded.dataset.record(case_id)["modalities"]

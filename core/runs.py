@@ -168,7 +168,11 @@ class Run(Job):
     @staticmethod
     def new(workspace: Workspace, config: RunConfig, device: str = "auto") -> Run:
         """A new run's folder, with its config; the device ("auto", "cpu", "cuda") is the job's, not the run's."""
-        folder = workspace.runs / new_id("run")
+        return Run.make(workspace.runs / new_id("run"), config, device)
+
+    @staticmethod
+    def make(folder: Path, config: RunConfig, device: str = "auto") -> Run:
+        """A run in this very folder; what a training left there serves it again."""
         write_json(folder / "config.json", config.model_dump())
         Job.create(folder, "train", {"device": device})
         return Run(folder)

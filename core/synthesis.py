@@ -82,7 +82,7 @@ def load_run(workspace: Workspace, run: Run, device: str | torch.device = "cpu")
     model = build_model(config, dataset)
     _fill(model, weights)
     place(model.eval(), chosen)
-    split = dataset.split(config.seed, config.fold, config.n_folds)
+    split = dataset.split_of(config)
     return LoadedRun(run, dataset, model, model.shapes.modalities, split, chosen)
 
 

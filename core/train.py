@@ -14,7 +14,7 @@ from core.assembly import build_model, check_model, kind_of
 from core.augment import augment, drop_modalities
 from core.batches import Slices, informative_rows
 from core.compute import algorithms, check_devices, compile_networks
-from core.config import RunConfig, TrainConfig, build
+from core.config import HoldOut, RunConfig, TrainConfig, build
 from core.dataset import Dataset, Split
 from core.early_stop import EarlyStop
 from core.errors import InvalidConfigError, UserError
@@ -45,6 +45,7 @@ def make_config(  # noqa: PLR0913
     seed: int = 0,
     fold: int | None = None,
     n_folds: int | None = None,
+    hold_out: HoldOut | None = None,
 ) -> RunConfig:
     """All that decides a run, checked as far as it can be without training.
 
@@ -64,9 +65,10 @@ def make_config(  # noqa: PLR0913
             "seed": seed,
             "fold": fold,
             "n_folds": n_folds,
+            "hold_out": hold_out,
         },
     )
-    split = dataset.split(seed, fold, n_folds)
+    split = dataset.split_of(config)
     config = config.model_copy(update={"tasks": find_tasks(dataset, config.train.tasks, split.train)})
     if config.train.patience and not split.val:
         raise InvalidConfigError(
@@ -118,7 +120,7 @@ def _fresh(run: Run, dataset: Dataset, device: torch.device) -> Model:
 
 
 def _split(run: Run, dataset: Dataset) -> Split:
-    return dataset.split(run.config.seed, run.config.fold, run.config.n_folds)
+    return dataset.split_of(run.config)
 
 
 class Training:

@@ -60,8 +60,8 @@ def _refuse_leak(source: Run, run: Run, dataset: Dataset) -> None:
     before, now = source.config, run.config
     if before.dataset_fingerprint != dataset.fingerprint:
         return
-    learnt = dataset.split(before.seed, before.fold, before.n_folds).train
-    if set(learnt) & set(dataset.split(now.seed, now.fold, now.n_folds).test):
+    learnt = dataset.split_of(before).train
+    if set(learnt) & set(dataset.split_of(now).test):
         raise InvalidConfigError(
             "The run to start from has learnt from cases that this run holds out. Use the same seed and fold.",
             "LEAK",

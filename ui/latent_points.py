@@ -157,7 +157,7 @@ def _data_of(place: Workspace, run: Run) -> tuple[Dataset | None, Split | None]:
         return None, None
     if dataset.fingerprint != config.dataset_fingerprint:
         return None, None
-    return dataset, dataset.split(config.seed, config.fold, config.n_folds)
+    return dataset, dataset.split_of(config)
 
 
 def known_map(run: Run, codes: Embedding, method: str, n_axes: int, level: str) -> Projection | None:

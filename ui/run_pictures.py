@@ -103,7 +103,7 @@ def _setting(run: Run) -> Setting:
     config = run.config
     try:
         dataset = Dataset.open(workspace(), config.dataset)
-        is_watched = bool(dataset.split(config.seed, config.fold, config.n_folds).val)
+        is_watched = bool(dataset.split_of(config).val)
     except UserError:
         return Setting()
     whose = "One slice of a case that is only watched." if is_watched else "One slice of a case that is learnt from."

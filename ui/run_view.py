@@ -244,7 +244,7 @@ def _settings(run: Run) -> None:
 
         try:
             dataset = Dataset.open(workspace(), config.dataset)
-            split_table(dataset.split(config.seed, config.fold, config.n_folds))
+            split_table(dataset.split_of(config))
         except UserError as error:
             st.caption(str(error))
 

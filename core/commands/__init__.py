@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import UserError
+from core.errors import InvalidConfigError, UserError
 from core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from core.runs import Job
 
 WorkspaceOption = Annotated[
     Path | None,
@@ -24,6 +27,24 @@ def workspace_of(folder: Path | None) -> Workspace:
     return Workspace(folder.absolute()) if folder else Workspace.default()
 
 
+def training_settings(pairs: list[str] | None) -> dict[str, Any]:
+    """What --set says of a training: "model" and "train" -> their settings."""
+    from core.config import parse_overrides
+
+    values = parse_overrides(pairs or [])
+    if set(values) - {"model", "train"} or not all(isinstance(group, dict) for group in values.values()):
+        raise InvalidConfigError("Settings of a training start with model. or train., as in train.epochs=20.")
+    return values
+
+
+def job_of(workspace: Workspace, name: str) -> Job:
+    """The run or the search of that id."""
+    from core.runs import Run, list_jobs
+
+    found = [job for job in list_jobs(workspace) if job.id == name and job.kind == "search"]
+    return found[0] if found else Run.open(workspace, name)
+
+
 def log_progress(done: float, total: float, message: str = "") -> None:
     share = f"{100 * done / total:3.0f} % " if total else ""
     sys.stderr.write(f"\r\033[K{share}{message}" if sys.stderr.isatty() else "")
@@ -32,11 +53,16 @@ def log_progress(done: float, total: float, message: str = "") -> None:
 
 def work(workspace: Workspace, kind: str, params: dict[str, Any]) -> dict[str, Any]:
     """Run a job in this process; its folder stays, as a record."""
-    from core.jobs.worker import execute, heed_signals
-    from core.progress import Cancelled
     from core.runs import new_job
 
-    job = new_job(workspace, kind, params)
+    return work_on(new_job(workspace, kind, params), workspace)
+
+
+def work_on(job: Job, workspace: Workspace) -> dict[str, Any]:
+    """Work through this job in this process."""
+    from core.jobs.worker import execute, heed_signals
+    from core.progress import Cancelled
+
     heed_signals(job)
     try:
         return dict(execute(job, workspace))

@@ -8,8 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from core.commands import DeviceOption, JsonOption, SetOption, WorkspaceOption, work, workspace_of
-from core.errors import InvalidConfigError
+from core.commands import (
+    DeviceOption,
+    JsonOption,
+    SetOption,
+    WorkspaceOption,
+    job_of,
+    training_settings,
+    work,
+    workspace_of,
+)
 from core.workspace import Workspace
 
 verbs = typer.Typer()
@@ -47,16 +55,13 @@ def train(
     as_json: JsonOption = False,
 ) -> Any:
     """Train a model on a dataset. Without --fold a seeded fifth of the cases is held out."""
-    from core.config import parse_overrides
     from core.dataset import Dataset
     from core.runs import Run
     from core.synthesis import pick_device
     from core.train import make_config
 
     place = workspace_of(workspace)
-    values = parse_overrides(settings or [])
-    if set(values) - {"model", "train"} or not all(isinstance(group, dict) for group in values.values()):
-        raise InvalidConfigError("Settings of a training start with model. or train., as in train.epochs=20.")
+    values = training_settings(settings)
     pick_device(device)
     data = Dataset.open(place, dataset)
     data.split(seed, fold, folds)
@@ -155,15 +160,14 @@ def synthesise(
 
 @verbs.command()
 def cancel(
-    run: Annotated[str, typer.Argument(help="Id of the run")],
+    run: Annotated[str, typer.Argument(help="Id of the run or search")],
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> Any:
-    """Stop a run; what it learnt so far is kept."""
+    """Stop a run or a search; what it learnt so far is kept."""
     from core.jobs import BACKENDS
-    from core.runs import Run
 
-    job = Run.open(workspace_of(workspace), run)
+    job = job_of(workspace_of(workspace), run)
     BACKENDS["local"].cancel(job)
     BACKENDS["local"].wait(job, timeout_s=30)
     return {"run": run, "state": job.state}
@@ -171,15 +175,14 @@ def cancel(
 
 @verbs.command()
 def pause(
-    run: Annotated[str, typer.Argument(help="Id of the run")],
+    run: Annotated[str, typer.Argument(help="Id of the run or search")],
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> Any:
-    """Let a run rest; `resume` goes on exactly where it was."""
+    """Let a run or a search rest; `resume` goes on exactly where it was."""
     from core.jobs import BACKENDS
-    from core.runs import Run
 
-    job = Run.open(workspace_of(workspace), run)
+    job = job_of(workspace_of(workspace), run)
     BACKENDS["local"].pause(job)
     BACKENDS["local"].wait_for(job, lambda: job.state not in ("queued", "running"), timeout_s=60)
     return {"run": run, "state": job.state}
@@ -187,14 +190,13 @@ def pause(
 
 @verbs.command()
 def resume(
-    run: Annotated[str, typer.Argument(help="Id of the run")],
+    run: Annotated[str, typer.Argument(help="Id of the run or search")],
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> Any:
-    """Go on with a run that was paused, stopped or broke off; it queues up and runs in the background."""
+    """Go on with a run or a search that was paused, stopped or broke off; it queues up and runs in the background."""
     from core.jobs import BACKENDS
-    from core.runs import Run
 
-    job = Run.open(workspace_of(workspace), run)
+    job = job_of(workspace_of(workspace), run)
     BACKENDS["local"].resume(job)
     return {"run": run, "state": job.state}

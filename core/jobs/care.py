@@ -20,6 +20,7 @@ from core.uploads import discard
 from core.workspace import Workspace, locked, read_json
 
 LOCK = "worker.lock"
+A_TRAINING = 10**10  # steps: a training that is done counts more than any step of the next
 ARRIVAL_S = 30.0  # from the claim to the worker's lock, on a busy machine
 STOPPED_S = 45.0  # without a sign, for a process that the kernel says is stopped
 HUNG_S = 900.0  # without a sign, though the process works: one call of a library can hold all threads for minutes
@@ -97,8 +98,13 @@ def tidy(job: Job) -> None:
 
 
 def _one_death_more(job: Job, entry: Entry) -> Entry:
-    """A death after which a newer checkpoint is there counts as the first: the work advances all the same."""
-    reached = max((int(path.name) for path in (job.folder / "checkpoints").glob("[0-9]*")), default=0)
+    """A death after which a newer checkpoint is there counts as the first: the work advances all the same.
+
+    So does one after which a search has more trainings behind it.
+    """
+    checkpoints = [*job.folder.glob("checkpoints/[0-9]*"), *job.folder.glob("runs/*/checkpoints/[0-9]*")]
+    n_judged = len(list(job.folder.glob("scores/*.json")))
+    reached = n_judged * A_TRAINING + max((int(path.name) for path in checkpoints), default=0)
     return replace(entry, deaths=1 if reached > entry.reached else entry.deaths + 1, reached=reached)
 
 

@@ -51,7 +51,10 @@ def asked_by(job: Job) -> str:
     """auto, cpu or cuda; for a training on several GPUs with their number, as in "auto*2"."""
     device = str(job.params.get("device", "auto"))
     config = job.folder / "config.json"
-    if job.kind != "train" or not config.exists():
+    if job.kind == "search":
+        n = int(job.params["config"]["train"].get("devices", 1))
+    elif job.kind == "train" and config.exists():
+        n = int(read_json(config)["train"].get("devices", 1))
+    else:
         return device
-    n = int(read_json(config)["train"].get("devices", 1))
     return device if n == 1 else f"{device}*{n}"

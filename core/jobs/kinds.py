@@ -134,6 +134,21 @@ def train(job: Job, workspace: Workspace, progress: Progress) -> Any:
     return {"seconds": round(time.monotonic() - began, 3)}
 
 
+def search(job: Job, workspace: Workspace, progress: Progress) -> Any:
+    """params: config (all settings of the search), device. Its trainings lie in the job's folder."""
+    from core.config import build
+    from core.dataset import Dataset
+    from core.search.search import Search
+    from core.search.settings import SearchConfig
+    from core.synthesis import pick_device
+
+    _share_cores()
+    config = build(SearchConfig, job.params["config"])
+    device = pick_device(job.params.get("device", "auto"))
+    job.update(device=str(device))
+    return Search(job, config, Dataset.open(workspace, config.dataset), device, progress).run()
+
+
 def evaluate(job: Job, workspace: Workspace, progress: Progress) -> Any:
     """params: run, device. The result lies with the run: it is the run's."""
     from core.evaluate import evaluate as run_evaluate
@@ -185,6 +200,7 @@ KINDS: dict[str, Callable[[Job, Workspace, Progress], Any]] = {
     "quality": quality,
     "preview": preview,
     "train": train,
+    "search": search,
     "evaluate": evaluate,
     "embed": embed,
 }

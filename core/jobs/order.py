@@ -12,7 +12,15 @@ TRAININGS = "CROSSMODAL_TRAININGS"  # trainings at once on one device
 WORKERS = "CROSSMODAL_WORKERS"  # other jobs at once
 MAX_WAITING = "CROSSMODAL_MAX_WAITING"  # trainings that a guest may have waiting
 RETRIES = "CROSSMODAL_RETRIES"  # deaths in a row, none having got further, before a job is given up
-USUAL_S = {"train": 300.0, "demo": 60.0, "prepare": 60.0, "ingest": 30.0}  # before any has been seen to end
+TRAINS = ("train", "search")  # kinds of jobs
+# seconds, before any has been seen to end
+USUAL_S = {
+    "train": 300.0,
+    "search": 3600.0,
+    "demo": 60.0,
+    "prepare": 60.0,
+    "ingest": 30.0,
+}
 DEFAULT_S = 20.0
 
 
@@ -50,7 +58,8 @@ class Entry:
 
     @property
     def is_training(self) -> bool:
-        return self.kind == "train"
+        """Whether it takes a device: a search trains too, one model after another."""
+        return self.kind in TRAINS
 
     @property
     def n_gpus(self) -> int:

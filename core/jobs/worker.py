@@ -22,6 +22,7 @@ from core.errors import UserError
 from core.jobs.care import LOCK
 from core.jobs.kinds import KINDS
 from core.jobs.lock import hold
+from core.jobs.order import TRAINS
 from core.jobs.queue import Queue, Superseded
 from core.jobs.usage import gpu_bytes, memory_bytes
 from core.progress import Cancelled, Interrupted, Paused
@@ -127,7 +128,7 @@ def execute(job: Job, workspace: Workspace, ticket: Ticket | Alone | None = None
         _end(job, ticket, "cancelled", message="Stopped; what was learnt is kept", code="CANCELLED")
         raise
     except UserError as error:
-        rests = error.code == DISK_FULL and job.kind == "train"
+        rests = error.code == DISK_FULL and job.kind in TRAINS
         _end(job, ticket, "paused" if rests else "failed", error=str(error), code=error.code, message=str(error))
         raise
     except BaseException:
