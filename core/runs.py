@@ -23,6 +23,7 @@ from core.workspace import Workspace, new_id, read_json, safe_name, write_json
 
 State = Literal["queued", "running", "finished", "failed", "cancelled", "lost", "paused"]
 ENDED: tuple[State, ...] = ("finished", "failed", "cancelled", "lost")
+EXPORT = "export.zip"  # in the folder of a job that packed the workspace
 START_GRACE_S = 60.0  # a worker that has not reported after this time never will
 
 

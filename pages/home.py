@@ -3,6 +3,7 @@
 import streamlit as st
 
 from core.showcase import N_CASES, RUN_ID, is_ready
+from ui.archive_view import archive_panel
 from ui.demo import open_demo
 from ui.errors import guard
 from ui.frame import page_header
@@ -60,3 +61,5 @@ about.caption(
 )
 with guard():
     workspace_notice()
+with guard():
+    archive_panel()

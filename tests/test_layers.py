@@ -15,7 +15,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"__main__"},
     {"commands"},
     {"jobs", "showcase"},
-    {"search"},
+    {"search", "archive"},
     {"embed", "follower"},
     {"train", "evaluate", "latent", "uncertainty", "explain", "export"},
     {"fit"},

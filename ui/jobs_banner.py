@@ -26,6 +26,8 @@ KINDS = {
     "embed": "Embedding",
     "evaluate": "Evaluating",
     "search": "Searching",
+    "export": "Packing the workspace",
+    "restore": "Taking in an export",
 }
 SAID = ("train", "evaluate", "embed")  # the others' pages say it themselves
 POLL = "2s"

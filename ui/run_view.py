@@ -10,6 +10,7 @@ from core.dataset import Dataset
 from core.errors import UserError
 from core.jobs import BACKENDS
 from core.runs import ENDED, Job, Run, Status, list_jobs, list_runs
+from ui.archive_view import save_run_button
 from ui.confirm import confirm_button
 from ui.errors import guard
 from ui.jobs_banner import duration_words, resume_button, start_job, waiting_words
@@ -140,6 +141,8 @@ def _next_buttons(run: Run) -> None:
         if pressed:
             start_job(kind, {"run": run.id, "device": "auto"})
             st.rerun()
+    if run.has_weights:
+        save_run_button(run)
     confirm_button(
         "Delete run",
         "The run is removed with its weights, curves and results.",

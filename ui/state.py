@@ -49,6 +49,7 @@ class State:
     SELECTION = "selection"  # Latent: the (case, modality, slice) that a lasso caught
     CASES_PICKED = "cases_picked"  # Evaluate: the case table's selected row
     UPLOADS = "uploads"  # Data: counts up so that the uploader forgets its files
+    ARCHIVES = "archives"  # Home: the same for the uploader of exports
     PROPOSALS = "proposals"  # Data: the series table before import
     SHEET = "_sheet"  # Data: what a person made of that table
     READINGS = "_readings"  # Data: how arrays and films are to be read

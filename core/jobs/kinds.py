@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from core.progress import Cancelled, Progress, part
-from core.runs import Job, Run
+from core.runs import EXPORT, Job, Run
 from core.uploads import LABELS
 from core.workspace import Workspace, write_json
 
@@ -119,6 +119,39 @@ def demo(job: Job, workspace: Workspace, progress: Progress) -> Any:
     return result
 
 
+def export(job: Job, workspace: Workspace, progress: Progress) -> Any:
+    """The whole workspace as one file in the job's folder."""
+    from core.archive import pack_workspace
+
+    path = job.folder / EXPORT
+    draft = path.with_suffix(".draft")
+    try:
+        with draft.open("wb") as stream:
+            pack_workspace(workspace, stream, progress)
+        draft.rename(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return {"bytes": path.stat().st_size}
+
+
+def restore(job: Job, workspace: Workspace, progress: Progress) -> Any:
+    """params: upload (id of a staged export)."""
+    from core.archive import take_in
+    from core.errors import RefusedError
+    from core.uploads import discard, staged
+
+    upload = job.params["upload"]
+    try:
+        paths = [path for path in staged(workspace, upload).rglob("*") if path.is_file()]
+        if len(paths) != 1:
+            raise RefusedError("Choose one file: an export of a run or of a workspace.", "ARCHIVE-ONE")
+        result = take_in(workspace, paths[0], progress)
+    finally:
+        discard(workspace, upload)
+    job.write_result(result)
+    return result
+
+
 def train(job: Job, workspace: Workspace, progress: Progress) -> Any:
     """The job's folder is the run; params: device."""
     from core.dataset import Dataset
@@ -198,6 +231,8 @@ KINDS: dict[str, Callable[[Job, Workspace, Progress], Any]] = {
     "ingest": ingest,
     "prepare": prepare,
     "quality": quality,
+    "export": export,
+    "restore": restore,
     "preview": preview,
     "train": train,
     "search": search,
