@@ -109,11 +109,14 @@ def check_quota(workspace: Workspace) -> None:
 
 
 def share(source: Path, target: Path) -> None:
-    """A folder with the files of another one, which appears when it is whole. What is there already stays.
+    """A file, or a folder with the files of another one, which appears when it is whole. What is there already stays.
 
     Files are linked, so they take no room, and may be replaced or deleted on either side without the other's notice.
     """
     if target.exists():
+        return
+    if source.is_file():
+        _link(source, target)
         return
     draft = target.with_name(f".{new_id('draft')}")
     try:

@@ -9,6 +9,7 @@ import streamlit as st
 from core.errors import UserError
 from core.jobs import BACKENDS
 from core.jobs.local import LocalBackend
+from core.jobs.same import tell_if_same
 from core.runs import ENDED, Job, Run, list_jobs, list_runs, new_job
 from core.workspace import Workspace
 from ui.errors import guard
@@ -164,6 +165,8 @@ def begin(job: Job) -> None:
     except UserError:
         job.delete()
         raise
+    if isinstance(job, Run):
+        tell_if_same(job)
 
 
 def _backend() -> LocalBackend:

@@ -153,18 +153,31 @@ def restore(job: Job, workspace: Workspace, progress: Progress) -> Any:
 
 
 def train(job: Job, workspace: Workspace, progress: Progress) -> Any:
-    """The job's folder is the run; params: device."""
+    """The job's folder is the run; params: device. A visitor's run may get the result of an equal one."""
+    from core.sharing import can_share, offer, take_over
+
+    run = Run(job.folder)
+    is_shared = can_share(run, workspace)
+    if is_shared and take_over(run, workspace):
+        progress(1, 1)
+        return {"seconds": 0.0}
+    seconds = _train_here(run, workspace, progress)
+    if is_shared:
+        offer(run, workspace)
+    return {"seconds": seconds}
+
+
+def _train_here(run: Run, workspace: Workspace, progress: Progress) -> float:
     from core.dataset import Dataset
     from core.synthesis import pick_device
     from core.train import train as run_train
 
     _share_cores()
-    run = Run(job.folder)
-    device = pick_device(job.params.get("device", "auto"))
-    job.update(device=str(device))
+    device = pick_device(run.params.get("device", "auto"))
+    run.update(device=str(device))
     began = time.monotonic()
     run_train(run, Dataset.open(workspace, run.config.dataset), device, progress)
-    return {"seconds": round(time.monotonic() - began, 3)}
+    return round(time.monotonic() - began, 3)
 
 
 def search(job: Job, workspace: Workspace, progress: Progress) -> Any:

@@ -8,6 +8,7 @@ import time
 
 from core.guests import REMOVED, is_forgotten, remove
 from core.jobs.queue import Queue
+from core.sharing import discard_unused
 from core.workspace import GUESTS, Workspace, atomic_write, locked
 
 EVERY_S = 3600.0
@@ -46,4 +47,5 @@ def retire(base: Workspace) -> list[str]:
         if entry.owner in gone:
             with queue.settling(entry, "cancelled"):
                 pass
+    discard_unused(base)
     return gone

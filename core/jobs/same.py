@@ -1,0 +1,27 @@
+"""Whether an equal training of another visitor runs or waits already."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+
+from core.errors import UserError
+from core.jobs.queue import Queue
+from core.runs import Run
+from core.sharing import AHEAD, can_share, key_of
+from core.workspace import Workspace
+
+
+def tell_if_same(run: Run) -> None:
+    """Say so in the note of a run that waits behind an equal one: what is ahead of it then takes no time."""
+    workspace = Workspace(run.folder.parent.parent)
+    if run.state == "queued" and can_share(run, workspace) and _is_ahead(run, workspace):
+        run.update(note=AHEAD)
+
+
+def _is_ahead(run: Run, workspace: Workspace) -> bool:
+    with contextlib.suppress(sqlite3.DatabaseError, OSError, UserError, ValueError):
+        entries = Queue(workspace.base).entries("running", "queued")
+        others = [Run(workspace.base / entry.key) for entry in entries if entry.is_training and entry.owner]
+        return any(other.folder != run.folder and key_of(other) == key_of(run) for other in others)
+    return False
