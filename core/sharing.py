@@ -1,4 +1,4 @@
-"""Equal trainings of visitors are computed once: thirty people who press Start on the demo as it stands train one model.
+"""Equal trainings of visitors are computed once: thirty people who press Start on the demo train one model.
 
 shared/results/KEY/ in the machine's own workspace holds what a finished training made. Only trainings on generated
 data are shared: that somebody else has trained on one's own images is nothing to be told.
