@@ -75,7 +75,7 @@ def train_one(workspace: Workspace, name: str) -> Figures:
     torch.set_num_threads(1)
     dataset = Dataset.open(workspace, name)
     settings = {"epochs": EPOCHS, "batch_size": 32, "max_minutes": 100, "preview_every": 100_000}
-    run = Run.new(workspace, make_config(dataset, "dense_ae", {}, settings), "cpu")
+    run = Run.new(workspace, make_config(dataset, "dense_ae", {"code": 4}, settings), "cpu")
     n_train = len(dataset.split(0).train)
     data_bytes = n_train * N_SLICES * SIZE[0] * SIZE[1] * 2 * 4
     if data_bytes <= HELD_BYTES:

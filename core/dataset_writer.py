@@ -69,9 +69,9 @@ class DatasetWriter:
         arrays = {"images": stack.astype(np.float32, copy=False), "mask": case.mask}
         digest = hashlib.sha256(repr((case.id, modalities, sorted(case.scales.items()))).encode())
         for name, array in {**arrays, **case.label_maps}.items():
-            whole = np.ascontiguousarray(array)
-            np.save(folder / f"{safe_name(name)}.npy", whole)
-            digest.update(whole.data.cast("B"))
+            stored = array if name == "images" else np.asfortranarray(array)  # a slice (I, J) of a map in one piece
+            np.save(folder / f"{safe_name(name)}.npy", stored)
+            digest.update(np.ascontiguousarray(array).data.cast("B"))
         record = {
             "id": case.id,
             "modalities": modalities,

@@ -8,6 +8,7 @@ from core.models.contrastive import Contrastive
 from core.models.cyclegan import CycleGAN
 from core.models.dense_ae import DenseAE
 from core.models.dmvae import DMVAE
+from core.models.hemis import HeMIS
 from core.models.jmvae import JMVAE
 from core.models.linear import Linear
 from core.models.mean_image import MeanImage
@@ -34,6 +35,7 @@ MODELS: dict[str, type[Model]] = {  # to add one: write a module with a Model su
     "cyclegan": CycleGAN,
     "dense_ae": DenseAE,
     "dmvae": DMVAE,
+    "hemis": HeMIS,
     "jmvae": JMVAE,
     "linear": Linear,
     "mean_image": MeanImage,

@@ -72,6 +72,10 @@ class Batch:
         """The same rows with no modality but the given ones: what is not given is absent."""
         return replace(self, x={m: self.x[m] for m in given}, present={m: self.present[m] for m in given})
 
+    def showing(self, given: Tensor) -> Batch:
+        """The same rows with only what is given (M, B) present, in the order of `x`."""
+        return replace(self, present=dict(zip(self.x, given, strict=True)))
+
     def to(self, device: torch.device, to_learn: bool = False) -> Batch:
         """Moved, images in the memory format that is fastest there."""
 

@@ -70,7 +70,7 @@ def times(x: Tensor, n: int) -> Tensor:
 def on_rows(network: Callable[[Tensor], Tensor], x: Tensor, rows: Tensor) -> Tensor:
     """`network(x)` where `rows` (B,) is True, of which there is one at least; zeros elsewhere, which cost nothing."""
     at = rows.nonzero()[:, 0]
-    return network(x) if len(at) == len(x) else put_rows(network(x[at]), at, len(x))
+    return network(x) if len(at) in (0, len(x)) else put_rows(network(x[at]), at, len(x))
 
 
 def put_rows(made: Tensor, at: Tensor, n: int) -> Tensor:
@@ -122,6 +122,11 @@ class Shuffle(nn.Module):
         return split.permute(order).reshape(len(x), -1, *(2 * length for length in size))
 
 
+def stem(dims: int, n_in: int, width: int) -> nn.Sequential:
+    """From images to features at half resolution."""
+    return nn.Sequential(Unshuffle(), conv_block(dims, 2**dims * n_in, width))
+
+
 class Pyramid(nn.Module):
     """Features at each of `depth` levels, finest first: level l is halved l times.
 
@@ -131,7 +136,7 @@ class Pyramid(nn.Module):
     def __init__(self, dims: int, n_in: int, width: int, depth: int) -> None:
         super().__init__()
         self.multiple = 2**depth
-        self.stem = nn.Sequential(Unshuffle(), conv_block(dims, 2**dims * n_in, width))
+        self.stem: nn.Module = stem(dims, n_in, width)
         self.downs = nn.ModuleList(
             nn.Sequential(conv_block(dims, a, b, stride=2), conv_block(dims, b, b))
             for a, b in pairwise(channels_at(width, at) for at in range(1, depth + 1))
@@ -139,7 +144,11 @@ class Pyramid(nn.Module):
 
     def down(self, x: Tensor) -> list[Tensor]:
         """(B, n_in, *size) -> (B, channels_at(width, level), *size / 2^level) of each level."""
-        features = [self.stem(pad(x, self.multiple))]
+        return self.descend(self.stem(pad(x, self.multiple)))
+
+    def descend(self, finest: Tensor) -> list[Tensor]:
+        """The features of all levels from those of the first."""
+        features = [finest]
         for block in self.downs:
             features.append(block(features[-1]))
         return features

@@ -18,7 +18,7 @@ from core.models.base import Batch, Model, Shapes
 PRIVATE = ("dmvae", "mmvae_plus")
 GAUSSIAN = ("vae", "mvae", "mmvae", "mopoe", "mvtcae", "jmvae", *PRIVATE)
 SHAPES = Shapes(("CT", "T1", "T2"), (19, 26), 5)
-FINE = ("mm_synthesis", "mhvae")  # codes as fine as the image, or at several scales
+FINE = ("mm_synthesis", "mhvae", "hemis")  # codes about as fine as the image, or at several scales
 SMALL: dict[str, dict[str, Any]] = {name: {"width": 4} for name in ("ae", "unet", "contrastive", *FINE, *GAUSSIAN)}
 ADVERSARIAL = ("pix2pix", "cyclegan", "unit", "vae_gan")
 SMALL |= {name: {"width": 4, "discriminator_width": 4} for name in ADVERSARIAL}
@@ -247,6 +247,7 @@ OTHER_SETTINGS = [
     *[("mm_synthesis", key, value) for key, value in
       (("width", 8), ("latent_dim", 3), ("halvings", 2), ("fusion", "mean"), ("n_subsets", 0), ("rebuild", 1.0),
        ("tie_weight", 5.0))],
+    *[("hemis", key, value) for key, value in (("width", 8), ("latent_dim", 3), ("halvings", 2), ("rebuild", 1.0))],
     *[("mhvae", key, value) for key, value in (("width", 8), ("latent_dim", 3), ("levels", 2), ("scale", 0.3))],
     *[(name, key, value) for name in ("pca", "pls", "cca") for key, value in
       (("components", 2), ("pixels", 16), ("slices", 8))],

@@ -1,4 +1,4 @@
-"""MM-Synthesis and MHVAE against computations by hand and torch.distributions."""
+"""MM-Synthesis, HeMIS and MHVAE against computations by hand and torch.distributions."""
 
 from __future__ import annotations
 
@@ -104,7 +104,32 @@ def test_what_is_given_is_made_again_as_often_as_asked(batch: Batch) -> None:
     torch.testing.assert_close(always.loss(alone, "model", 0)["error"], expected)
 
 
-@pytest.mark.parametrize("name", ["mm_synthesis", "mhvae"])
+def test_the_code_of_hemis_is_made_of_mean_and_variance_over_what_a_row_has(batch: Batch) -> None:
+    model = build("hemis")
+    code = model.encode(batch).mean
+    for row in range(3):
+        one = row_of(batch, row, has(batch, row))
+        padded = {m: torch.nn.functional.pad(x, (0, 2, 0, 7)) for m, x in one.x.items()}  # to multiples of 8
+        features = torch.stack([model.encoders[m](x) for m, x in padded.items()])
+        moments = torch.cat([features.mean(0), features.var(0, unbiased=False)], 1)
+        expected = model.trunk.up(model.trunk.descend(model.trunk.stem(moments)))[..., :5, :7]
+        torch.testing.assert_close(code[row : row + 1], expected)
+
+
+def test_hemis_learns_what_it_was_not_given_and_what_stands_alone(batch: Batch) -> None:
+    model = build("hemis", rebuild=0)
+    pair, alone = row_of(batch, 1, ["CT", "T1"]), row_of(batch, 2, ["CT"])
+    errors = [
+        float((model.synthesise(pair.only([m]), [t])[t] - pair.x[t]).abs().sum())
+        for m, t in (("CT", "T1"), ("T1", "CT"))
+    ]
+    found = {round(float(model.loss(pair, "model", 0)["total"].detach()), 6) for _ in range(30)}
+    assert found == {round(error, 6) for error in errors}
+    expected = (model.synthesise(alone, ["CT"])["CT"] - alone.x["CT"]).abs().sum()
+    torch.testing.assert_close(model.loss(alone, "model", 0)["total"], expected)
+
+
+@pytest.mark.parametrize("name", ["mm_synthesis", "mhvae", "hemis"])
 def test_a_modality_can_join_while_all_others_stay_fixed(name: str) -> None:
     model = build(name)
     left = {id(p) for p in trainable_parts(model, ("CT", "T1"))["model"]}
