@@ -9,6 +9,7 @@ from benchmarks import (
     factors,
     fusion,
     kill,
+    load,
     masks,
     multivae_speed,
     parity,
@@ -53,6 +54,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "kill": Benchmark(
         "SIGKILLs at random moments: lost, stuck, twice", kill.measure_kill, kill.TARGETS, is_quick=False
+    ),
+    "load": Benchmark(
+        "thirty visitors at once: pages, errors, memory", load.measure_load, load.TARGETS, is_quick=False
     ),
     "queue": Benchmark(
         "from Start to the first step, and tiny runs in a row", queue.measure_queue, queue.TARGETS, is_quick=False

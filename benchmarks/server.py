@@ -42,7 +42,7 @@ def measure_server() -> Figures:
         figures = _slice_redraw()
         path = next(filter(None, map(shutil.which, CHROMIUM)), None)
         if path:
-            with _server(folder) as address:
+            with serving(folder) as (address, _):
                 figures |= _first_page(address, path)
     return figures
 
@@ -90,13 +90,14 @@ def _first_page(address: str, chromium: str) -> Figures:
 
 
 @contextmanager
-def _server(workspace: str) -> Iterator[str]:
+def serving(workspace: str, **settings: str) -> Iterator[tuple[str, int]]:
+    """A server of its own on a free port: its address and process id. Settings are environment variables."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
     command += ["--server.port", str(port), "--server.address", "127.0.0.1"]
-    environment = {**os.environ, "CROSSMODAL_WORKSPACE": workspace}
+    environment = {**os.environ, "CROSSMODAL_WORKSPACE": workspace, **settings}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     try:
         address = f"http://127.0.0.1:{port}"
@@ -106,7 +107,7 @@ def _server(workspace: str) -> Iterator[str]:
                 break
             except OSError:
                 time.sleep(0.2)
-        yield address
+        yield address, process.pid
     finally:
         process.terminate()
         process.wait()

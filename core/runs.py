@@ -3,6 +3,7 @@
 job.json        kind and parameters, written once        state.json   state, progress, eta, heartbeat, pid
 history.jsonl   one line per logged step                  log.txt      what the worker printed
 cancel, pause   present when that was asked for          worker.lock   held by the living worker
+seen            present when somebody has looked at how it ended
 A run has besides: config.json, previews/, weights.safetensors + weights.sha256, results.json, embedding.npz
 """
 
@@ -12,6 +13,7 @@ import json
 import os
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -117,6 +119,15 @@ class Job:
     @property
     def is_pause_requested(self) -> bool:
         return (self.folder / "pause").exists()
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether somebody has looked at how it ended."""
+        return (self.folder / "seen").exists()
+
+    def mark_seen(self) -> None:
+        with suppress(OSError):  # a full disk: it is told once more
+            (self.folder / "seen").touch()
 
     def write_status(self, status: Status) -> None:
         write_json(self.folder / "state.json", asdict(status))

@@ -14,6 +14,7 @@ from core.runs import ENDED, Job, Run, list_jobs, list_runs, new_job
 from core.workspace import Workspace
 from ui.errors import guard
 from ui.state import State, workspace
+from ui.unseen import unseen_line
 from ui.words import STATES
 
 KINDS = {
@@ -42,9 +43,12 @@ def active_jobs(place: Workspace) -> list[Job]:
 
 
 def jobs_banner() -> None:
-    """Draw the banner; nothing at all when nothing runs."""
-    jobs = active_jobs(workspace())
+    """Draw the banner; nothing at all when nothing runs and nothing new has ended."""
+    every = [*list_jobs(workspace()), *list_runs(workspace())]
+    jobs = [job for job in every if job.state not in ENDED]
     _say_what_ended({job.id for job in jobs})
+    with guard():
+        unseen_line(every, job_title)
     if jobs:
         _backend().adopt(workspace())  # also what an app that is gone had started
         with st.container(key="cs-jobs"):

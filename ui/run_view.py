@@ -70,6 +70,8 @@ def _watch(run_id: str, was_active: bool) -> None:
         is_active = run.state not in ENDED
         if was_active and not is_active:
             st.rerun()
+        if not is_active:
+            run.mark_seen()
         lines = history_of(run)
         _headline(run)
         _progress(run, lines)

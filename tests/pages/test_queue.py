@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import partial
 from pathlib import Path
 
@@ -108,6 +109,50 @@ def test_the_end_of_a_training_is_said_once_wherever_one_is(waiting: Run, worksp
     assert [toast.value for toast in page.toast] == ["Training ae on phantoms: finished."]
     page.run()
     assert not page.toast
+
+
+def ended_unseen(workspace: Workspace, dataset: Dataset, state: str = "finished") -> Run:
+    run = new_run(workspace, dataset)
+    run.update(state=state, attempt=1, ended=time.time() - 300)
+    return run
+
+
+def test_what_ended_while_nobody_looked_is_said_until_somebody_does(workspace: Workspace, dataset: Dataset) -> None:
+    run = ended_unseen(workspace, dataset)
+    for _ in range(2):  # in any session, again and again
+        page = AppTest.from_function(banner, default_timeout=30).run()
+        assert "Training ae on phantoms**: finished, 5 minutes ago" in words(page)
+    opened(run=run.id)  # Train shows the run: seen
+    assert not words(AppTest.from_function(banner, default_timeout=30).run())
+
+
+def test_news_can_be_put_away_all_at_once(workspace: Workspace, dataset: Dataset) -> None:
+    runs = [ended_unseen(workspace, dataset, state) for state in ("finished", "failed", "lost")]
+    page = AppTest.from_function(banner, default_timeout=30).run()
+    assert "and 2 others" in words(page)
+    page.button(key="unseen-dismiss").click().run()
+    assert not page.exception and not words(page)
+    assert all(run.is_seen for run in runs)
+
+
+def test_looking_at_news_leads_to_the_run(workspace: Workspace, dataset: Dataset) -> None:
+    ended_unseen(workspace, dataset, "failed")
+    run = ended_unseen(workspace, dataset)
+    run.update(ended=time.time())
+    page = AppTest.from_file(str(Path(PAGE).parents[1] / "app.py"), default_timeout=30).run()
+    page.button(key="unseen-look").click().run()
+    assert not page.exception
+    assert page.title[0].value == "Train" and page.session_state["run"] == run.id
+
+
+@pytest.mark.parametrize(("state", "attempt"), [("cancelled", 1), ("running", 1), ("finished", 0)])
+def test_what_a_person_stopped_or_ran_by_hand_is_no_news(
+    state: str, attempt: int, workspace: Workspace, dataset: Dataset
+) -> None:
+    run = ended_unseen(workspace, dataset)
+    run.update(state=state, attempt=attempt, pid=os.getpid(), pid_start=process_start(os.getpid()))
+    page = AppTest.from_function(banner, default_timeout=30).run()
+    assert not any(button.key == "unseen-look" for button in page.button)
 
 
 @pytest.mark.parametrize(
