@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 export CROSSMODAL_WORKSPACE ?= $(CURDIR)/workspace
 
-.PHONY: install install-dev run serve test lint bench slow multivae-env parity demo-run anatomy clean
+.PHONY: install install-dev run serve test lint bench slow multivae-env parity demo-run demo-results anatomy clean
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
@@ -60,6 +60,10 @@ parity: install-dev multivae-env
 ## Train the demo run anew and put it where it ships from
 demo-run: install
 	$(BIN)/python scripts/make_demo_run.py
+
+## Judge the shipped weights anew, by today's metrics
+demo-results: install
+	$(BIN)/python scripts/make_demo_run.py --judge
 
 ## Reduce the template to the demo's anatomy anew
 anatomy: install

@@ -29,11 +29,11 @@ import torch
 
 from benchmarks import Figures, Targets, is_quick_try
 from core.assembly import build_model
-from core.compare import judged_mask
 from core.dataset import Dataset
 from core.demo import make_cohort
 from core.errors import NotFoundError
 from core.fit import fit_once
+from core.judging import judged_mask
 from core.metrics import mae
 from core.models import MODELS
 from core.models.base import place

@@ -1,4 +1,4 @@
-"""One synthesis beside the truth: what the Compare page shows, and where the voxels that count are decided."""
+"""One synthesis beside the truth: what the Compare page shows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.dataset import Dataset
-from core.metrics import IN_UNIT, Judge, Mask
+from core.judging import CaseJudge, judged_mask
+from core.structure import Mask
 from core.synthesis import LoadedRun, physical_scale, synthesise_case
 from core.types import Array
 
@@ -21,7 +21,7 @@ class CompareResult:
     Attributes:
         target, difference: None where the case has no such image; difference is synthesis - target.
         mask: the voxels that are judged.
-        metrics: those of METRICS, MAE in `unit`; empty without a target.
+        metrics: of `CaseJudge`, MAE in `unit`; empty without a target.
         unit, scale, offset: value * scale + offset is in `unit`; 1 and 0 for "a.u.".
         seconds: for the synthesis.
     """
@@ -49,25 +49,16 @@ def compare_case(loaded: LoadedRun, case_id: str, given: Sequence[str], target: 
     mask = judged_mask(dataset, case_id, target)
     known = physical_scale(dataset, case_id, target)
     scale, offset = known or (1.0, 0.0)
-    scores = Judge(truth, mask).scores(synthesis) if truth is not None and mask.any() else {}
+    is_judged = truth is not None and mask.any()
     return CompareResult(
         source={m: np.array(dataset.volume(case_id, m)) for m in given},
         target=truth,
         synthesis=synthesis,
         difference=None if truth is None else synthesis - truth,
         mask=mask,
-        metrics={name: value * (scale if name in IN_UNIT else 1) for name, value in scores.items()},
+        metrics=CaseJudge(dataset, case_id, target, mask).scores(synthesis) if is_judged else {},
         unit=dataset.unit(target) if known else "a.u.",
         scale=scale,
         offset=offset,
         seconds=seconds,
     )
-
-
-def judged_mask(dataset: Dataset, case_id: str, target: str) -> Mask:
-    """The case's mask, within the target's field of view where one is known."""
-    mask = np.array(dataset.mask(case_id))
-    fov = f"{target}_fov"
-    if fov in dataset.record(case_id)["label_maps"]:
-        mask &= dataset.label_map(case_id, fov) > 0
-    return mask

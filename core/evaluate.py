@@ -15,10 +15,10 @@ from typing import Any, Literal
 import numpy as np
 
 from core.batches import informative_rows, make_batch, shapes_of
-from core.compare import judged_mask
 from core.cost import cost_of
 from core.errors import InvalidConfigError
-from core.metrics import IN_UNIT, METRICS, Judge
+from core.judging import CaseJudge, judged_mask
+from core.metrics import METRICS
 from core.models import MODELS
 from core.models.base import Batch, Shapes
 from core.progress import Progress, silent
@@ -69,8 +69,7 @@ class CaseView:
     id: str
     positions: range
     batches: list[Batch]
-    judges: dict[str, Judge]
-    unit_scales: dict[str, float]
+    judges: dict[str, CaseJudge]
     known: dict[tuple[str, str], Row] = field(default_factory=dict)
 
 
@@ -159,7 +158,7 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
     summary = []
     for (model, given, target), members in groups.items():
         for metric in METRICS:
-            interval = mean_interval([row[metric] for row in members])
+            interval = mean_interval([row[metric] for row in members if metric in row])
             label = {"model": model, "given": list(given), "target": target, "metric": metric}
             summary.append({**label, **vars(interval)})
     return summary
@@ -173,13 +172,12 @@ def _view(loaded: LoadedRun, case_id: str, targets: set[str]) -> CaseView:
     slab = slice(positions.start, positions.stop)
     judges = {}
     for target in sorted(targets):
-        mask = judged_mask(dataset, case_id, target)[..., slab]
+        mask = judged_mask(dataset, case_id, target)
         if mask.any():  # outside a field of view there is nothing to judge
-            judges[target] = Judge(np.array(dataset.volume(case_id, target)[..., slab]), mask)
+            judges[target] = CaseJudge(dataset, case_id, target, mask, slab)
     known = [m for m in loaded.modalities if m in has]
-    unit_scales = {target: dataset.unit_scale(target, case_id) for target in targets}
     batches = _batches(loaded, case_id, positions, shapes_of(dataset, known))
-    return CaseView(case_id, positions, batches, judges, unit_scales)
+    return CaseView(case_id, positions, batches, judges)
 
 
 def _batches(loaded: LoadedRun, case_id: str, positions: range, shapes: Shapes) -> list[Batch]:
@@ -220,8 +218,8 @@ def _makeable(contender: Contender, task: Task) -> list[str]:
 
 
 def _scores(view: CaseView, image: Array, target: str) -> dict[str, float]:
-    scores = view.judges[target].scores(image)
-    return {name: value * (view.unit_scales[target] if name in IN_UNIT else 1) for name, value in scores.items()}
+    """Seven digits: more would only fill files."""
+    return {name: float(f"{value:.7g}") for name, value in view.judges[target].scores(image).items()}
 
 
 def _check_source(loaded: LoadedRun, view: CaseView, rows: Sequence[Row], stranger: str | None) -> Iterator[Row]:

@@ -105,7 +105,9 @@ class Probe:
         cells = (self.blocks[inside] * BINS + self.bins[inside]) * BINS + there
         parts = np.bincount(cells, minlength=BLOCKS * BINS * BINS).reshape(BLOCKS, BINS, BINS)
         together = parts.sum(axis=0)
-        return np.array([_normalised(together), *(_normalised(together - part) for part in parts)])
+        return np.array(
+            [normalised_information(together), *(normalised_information(together - part) for part in parts)]
+        )
 
 
 def _coarser(moving: Volume, fixed: Volume) -> NDArray[np.float64]:
@@ -183,7 +185,8 @@ def _edges(values: NDArray[Any]) -> NDArray[np.float64]:
     return np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1])) if len(values) else np.zeros(0)
 
 
-def _normalised(counts: NDArray[np.int64]) -> float:
+def normalised_information(counts: NDArray[np.int64]) -> float:
+    """Normalised mutual information of a joint histogram: 1 is none, 2 is that each tells all of the other."""
     shares = counts / max(counts.sum(), 1)
     together = _entropy(shares.ravel())
     return (_entropy(shares.sum(axis=0)) + _entropy(shares.sum(axis=1))) / together if together > 0 else 2.0

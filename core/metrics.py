@@ -8,20 +8,23 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from core.boxes import Box, box_of
 from core.errors import InvalidConfigError
+from core.information import normalised_information
+from core.structure import Alike, Mask, Pyramid, multi_scale
 from core.types import Array
 
-Mask = NDArray[np.bool_]
 Function = Callable[[Array, Array, Mask, float], float]
 Score = Callable[[Array], float]
 
-METRICS_VERSION = "1"  # part of a protocol's fingerprint: raise it when a number's meaning changes
+METRICS_VERSION = "1"  # part of a protocol's fingerprint: raise it when the meaning of a number changes
 DATA_RANGE = 1.0  # of the prepared 0-1 scale, fixed: never the range of an image
 IN_UNIT = ("mae",)  # reported in HU or SUV where the modality has them; all others stay on the 0-1 scale
-SSIM_SIGMA = 1.5
-SSIM_RADIUS = 5  # voxels: truncated at 3.5 sigma, as scikit-image does
+PLACE = "@"  # "mae@lesion" is the MAE of that region alone
+NMI_BINS = 100
+BLUR_VOXELS = 11  # along the line that is blurred once more, as in scikit-image
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Metric:
         unit: "dB", "" for a pure number, "as the modality" where HU or SUV apply.
         best: which end of the scale is good.
         function: (prediction, target, mask, data_range) -> number; arrays are (I, J, K).
-        prepare: (target, mask, data_range) -> (prediction -> number), for many predictions of one target.
+        of_scales: for what is computed from the windows that SSIM and MS-SSIM share.
+        needs_truth: False for what looks at the prediction alone.
     """
 
     name: str
@@ -40,13 +44,8 @@ class Metric:
     best: Literal["low", "high"]
     help: str
     function: Function
-    prepare: Callable[[Array, Mask, float], Score] | None = None
-
-    def scorer(self, target: Array, mask: Mask, data_range: float = DATA_RANGE) -> Score:
-        """The metric with its truth filled in."""
-        if self.prepare is not None:
-            return self.prepare(target, mask, data_range)
-        return lambda prediction: self.function(prediction, target, mask, data_range)
+    of_scales: Callable[[list[Alike]], float] | None = None
+    needs_truth: bool = True
 
 
 def mae(prediction: Array, target: Array, mask: Mask, data_range: float = DATA_RANGE) -> float:
@@ -59,6 +58,11 @@ def mse(prediction: Array, target: Array, mask: Mask, data_range: float = DATA_R
     return float(np.square(prediction[mask] - target[mask]).mean(dtype=np.float64))
 
 
+def rmse(prediction: Array, target: Array, mask: Mask, data_range: float = DATA_RANGE) -> float:
+    """Root of the mean squared error, on the arrays' own scale."""
+    return float(np.sqrt(mse(prediction, target, mask)))
+
+
 def psnr(prediction: Array, target: Array, mask: Mask, data_range: float = DATA_RANGE) -> float:
     """10 log10(range^2 / MSE) in dB; infinite where the images are equal."""
     error = mse(prediction, target, mask)
@@ -67,81 +71,122 @@ def psnr(prediction: Array, target: Array, mask: Mask, data_range: float = DATA_
 
 def ssim(prediction: Array, target: Array, mask: Mask, data_range: float = DATA_RANGE) -> float:
     """Mean over the mask of `ssim_map`."""
-    return prepare_ssim(target, mask, data_range)(prediction)
+    return _scales(prediction, target, mask, data_range, 1)[0].mean
+
+
+def ms_ssim(prediction: Array, target: Array, mask: Mask, data_range: float = DATA_RANGE) -> float:
+    """`core.structure.multi_scale` over five scales."""
+    return multi_scale(_scales(prediction, target, mask, data_range))
 
 
 def ssim_map(prediction: Array, target: Array, mask: Mask, data_range: float = DATA_RANGE) -> Array:
     """Structural similarity of each voxel's Gaussian window, in which only voxels of the mask take part.
 
     The window has as many axes as the image has more than one slice along; 0 outside the mask.
-
-    Source:
-        Wang et al. 2004, doi:10.1109/TIP.2003.819861; normalised convolution, Knutsson & Westin 1993.
     """
-    box = bounding_box(mask)
     result: Array = np.zeros(mask.shape, np.float32)
-    local = _Windows(target[box], mask[box], data_range).compare(prediction[box])
-    result[box] = np.where(mask[box], local, 0)
+    box = bounding_box(mask)
+    result[box] = np.where(mask[box], _scales(prediction, target, mask, data_range, 1)[0].map, 0)
     return result
 
 
-def prepare_ssim(target: Array, mask: Mask, data_range: float = DATA_RANGE) -> Score:
-    """`ssim` with all that does not depend on the prediction computed once."""
+def _scales(prediction: Array, target: Array, mask: Mask, data_range: float, n: int = 5) -> list[Alike]:
     box = bounding_box(mask)
-    inside = np.ascontiguousarray(mask[box])
-    windows = _Windows(target[box], inside, data_range)
-    return lambda prediction: float(windows.compare(prediction[box])[inside].mean(dtype=np.float64))
+    return Pyramid(target[box], np.ascontiguousarray(mask[box]), data_range, n).compare(prediction[box])
 
 
-class _Windows:
-    """Window means and variances of one target, as SSIM needs them."""
+def nmi(prediction: Array, target: Array, mask: Mask, data_range: float = DATA_RANGE) -> float:
+    """Normalised mutual information, 1 to 2, of bins over the fixed range; what lies beyond counts as its end.
 
-    def __init__(self, target: Array, mask: Mask, data_range: float) -> None:
-        self.mask = mask
-        self.weights = [_gaussian_band(length) for length in mask.shape]
-        weight = self._blur(mask.astype(np.float32))
-        self.per_weight = np.divide(1, weight, out=np.zeros_like(weight), where=mask)
-        self.centre = np.float32(target[mask].mean())  # variances of centred values keep float32's digits
-        self.c1, self.c2 = np.float32((0.01 * data_range) ** 2), np.float32((0.03 * data_range) ** 2)
-        self.target = self._centred(target)
-        self.mean, self.variance = self._moments(self.target)
-
-    def compare(self, prediction: Array) -> Array:
-        """SSIM at each voxel; meaningless outside the mask."""
-        values = self._centred(prediction)
-        mean, variance = self._moments(values)
-        covariance = self._window_mean(values * self.target) - mean * self.mean
-        one, other = mean + self.centre, self.mean + self.centre
-        luminance = (2 * one * other + self.c1) / (one * one + other * other + self.c1)
-        structure = (2 * covariance + self.c2) / (variance + self.variance + self.c2)
-        return (luminance * structure).astype(np.float32, copy=False)
-
-    def _centred(self, image: Array) -> Array:
-        return np.where(self.mask, image - self.centre, np.float32(0)).astype(np.float32, copy=False)
-
-    def _moments(self, values: Array) -> tuple[Array, Array]:
-        mean = self._window_mean(values)
-        return mean, self._window_mean(values * values) - mean * mean
-
-    def _window_mean(self, values: Array) -> Array:
-        result: Array = self._blur(values) * self.per_weight
-        return result
-
-    def _blur(self, values: Array) -> Array:
-        """Separable, zeros outside; a product with a band matrix is several times faster than a filter."""
-        along_i, along_j, along_k = self.weights
-        i, j, k = values.shape
-        values = (along_i @ values.reshape(i, j * k)).reshape(i, j, k)
-        blurred: Array = np.matmul(along_j, values @ along_k)
-        return blurred
+    Source:
+        Studholme, Hill & Hawkes 1999, Pattern Recognition 32(1).
+    """
+    place, bins = np.zeros(int(mask.sum()), np.int64), np.float32(NMI_BINS / data_range)
+    for image in (prediction, target):
+        place = place * NMI_BINS + np.clip(image[mask] * bins, 0, NMI_BINS - 1).astype(np.int64)
+    return normalised_information(np.bincount(place, minlength=NMI_BINS**2).reshape(NMI_BINS, NMI_BINS))
 
 
-def _gaussian_band(length: int) -> Array:
-    offsets = np.arange(length)[:, None] - np.arange(length)
-    weights = np.exp(-0.5 * (offsets / SSIM_SIGMA) ** 2) * (np.abs(offsets) <= SSIM_RADIUS)
-    whole = np.exp(-0.5 * (np.arange(-SSIM_RADIUS, SSIM_RADIUS + 1) / SSIM_SIGMA) ** 2).sum()
-    band: Array = (weights / whole).astype(np.float32)
-    return band
+def gradient_correlation(prediction: Array, target: Array, mask: Mask, data_range: float = DATA_RANGE) -> float:
+    """Correlation of the steps between neighbouring voxels of the mask, mean over the axes; 0 for a flat image.
+
+    Source:
+        Penney et al. 1998, doi:10.1109/42.730403.
+    """
+    found = []
+    for axis, n in enumerate(mask.shape):
+        if n > 1:
+            low, high = _beside(axis, slice(None, -1)), _beside(axis, slice(1, None))
+            both = mask[low] & mask[high]
+            steps = [(image[high][both] - image[low][both]).astype(np.float64) for image in (prediction, target)]
+            found.append(_correlation(*steps))
+    return float(np.mean(found)) if found else 0.0
+
+
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    if not len(a):
+        return 0.0
+    a, b = a - a.mean(), b - b.mean()
+    length = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / length if length else 0.0
+
+
+def blur(prediction: Array, target: Array, mask: Mask, data_range: float = DATA_RANGE) -> float:
+    """How little an image changes when it is blurred once more, 0 to 1; the truth plays no part.
+
+    Along the blurriest axis: the share of its gradients that a mean over BLUR_VOXELS leaves. Means are taken over
+    voxels of the mask, gradients (Sobel) where all voxels that they read are in it.
+
+    Source:
+        Crete et al. 2007, doi:10.1117/12.702790, as in scikit-image's `blur_effect`.
+    """
+    inside = np.where(mask, prediction, np.float32(0)).astype(np.float32)
+    whole = _all_around(mask)
+    shares = []
+    for axis, n in enumerate(mask.shape):
+        if n > 2:
+            sharp = np.abs(_sobel(inside, axis))[whole]
+            again = np.abs(_sobel(_line_mean(inside, mask, axis), axis))[whole]
+            before, lost = sharp.sum(dtype=np.float64), np.maximum(sharp - again, 0).sum(dtype=np.float64)
+            shares.append(1 - lost / before if before else 1.0)
+    return float(max(shares, default=1.0))
+
+
+def _beside(axis: int, part: slice) -> tuple[slice, ...]:
+    return tuple(part if axis == other else slice(None) for other in range(3))
+
+
+def _three(data: Array, axis: int, weights: tuple[int, int, int]) -> Array:
+    """Weighted sum of each voxel and its neighbours along an axis; the ends are dropped."""
+    parts = (slice(None, -2), slice(1, -1), slice(2, None))
+    kept = [data[_beside(axis, p)] * np.float32(w) for p, w in zip(parts, weights, strict=True) if w]
+    return np.asarray(sum(kept[1:], kept[0]))
+
+
+def _sobel(data: Array, axis: int) -> Array:
+    """The gradient along an axis, smoothed across it; a voxel smaller at every end of axes of several voxels."""
+    for other, n in enumerate(data.shape):
+        if n > 2:
+            data = _three(data, other, (-1, 0, 1) if other == axis else (1, 2, 1))
+    return data
+
+
+def _all_around(mask: Mask) -> Mask:
+    """Where a voxel and all that Sobel reads around it are in the mask, on the grid of `_sobel`."""
+    whole = mask.astype(np.float32)
+    for axis, n in enumerate(mask.shape):
+        if n > 2:
+            whole = (_three(whole, axis, (1, 1, 1)) > 2.5).astype(np.float32)
+    return whole > 0
+
+
+def _line_mean(inside: Array, mask: Mask, axis: int) -> Array:
+    """Mean of the masked voxels of a stretch of BLUR_VOXELS along an axis; `inside` is 0 outside the mask."""
+    total, share = (
+        ndimage.uniform_filter1d(values, BLUR_VOXELS, axis, output=np.float32, mode="constant")
+        for values in (inside, mask.astype(np.float32))
+    )
+    return np.asarray(total / np.maximum(share, 0.5 / BLUR_VOXELS), np.float32)
 
 
 def bounding_box(mask: Mask) -> Box:
@@ -172,7 +217,36 @@ METRICS: dict[str, Metric] = {  # to add one: write its function above, list it 
         "high",
         "Structural similarity of small neighbourhoods, 1 where they are equal. Higher is better.",
         ssim,
-        prepare_ssim,
+        lambda scales: scales[0].mean,
+    ),
+    "ms_ssim": Metric(
+        "MS-SSIM",
+        "",
+        "high",
+        "Structural similarity over five scales, from fine to coarse. Higher is better.",
+        ms_ssim,
+        multi_scale,
+    ),
+    "nmi": Metric(
+        "NMI", "", "high", "Normalised mutual information, 1 to 2: blind to contrast. Higher is better.", nmi
+    ),
+    "gradient_correlation": Metric(
+        "Gradient corr.",
+        "",
+        "high",
+        "Whether edges lie at the same places, 1 where they all do. Higher is better.",
+        gradient_correlation,
+    ),
+    "blur": Metric(
+        "Blur",
+        "",
+        "low",
+        "How blurred the image is, 0 to 1; the truth plays no part. Lower is sharper.",
+        blur,
+        needs_truth=False,
+    ),
+    "rmse": Metric(
+        "RMSE", "", "low", "Root mean squared error on the 0-1 scale; large errors weigh more. Lower is better.", rmse
     ),
     "mse": Metric(
         "MSE", "", "low", "Mean squared error on the 0-1 scale; large errors weigh more. Lower is better.", mse
@@ -180,16 +254,16 @@ METRICS: dict[str, Metric] = {  # to add one: write its function above, list it 
 }
 
 
-class Judge:
-    """One target inside one mask; its own terms are computed once for many predictions."""
+def metric_of(score: str) -> Metric:
+    """The metric of a score that may be of a region: MAE of "mae@lesion"."""
+    return METRICS[score.partition(PLACE)[0]]
 
-    def __init__(self, target: Array, mask: Mask, data_range: float = DATA_RANGE) -> None:
-        self._box = bounding_box(mask)
-        inside = np.ascontiguousarray(mask[self._box])
-        truth = np.ascontiguousarray(target[self._box])
-        self._scorers = {name: metric.scorer(truth, inside, data_range) for name, metric in METRICS.items()}
 
-    def scores(self, prediction: Array) -> dict[str, float]:
-        """Every metric of METRICS; `prediction` is (I, J, K), whole."""
-        local = np.ascontiguousarray(prediction[self._box])
-        return {name: score(local) for name, score in self._scorers.items()}
+def place_of(score: str) -> str:
+    """The region or protocol of a score, empty for the whole mask: "lesion" of "mae@lesion"."""
+    return score.partition(PLACE)[2]
+
+
+def is_in_unit(score: str) -> bool:
+    """Whether it is told in HU or SUV where the modality has them."""
+    return score.partition(PLACE)[0] in IN_UNIT

@@ -4,16 +4,17 @@ from functools import partial
 
 import streamlit as st
 
-from core.metrics import METRICS
+from core.metrics import METRICS, PLACE, metric_of
 from core.runs import Run, list_runs
 from ui.csv_table import csv_bytes
 from ui.empty import empty_state
 from ui.errors import guard
 from ui.evaluate_view import (
-    SHOWN,
+    place_words,
     protocol_view,
     ranked,
     score_table,
+    scores_of,
     show_cases,
     source_check,
     subset_map,
@@ -31,21 +32,31 @@ from ui.switch import switch
 from ui.task_view import answered, task_view
 from ui.words import count_words
 
-COLUMNS = ("run", "kind", "fold", "model", "case", "given", "target", "mae", "mae_unit", "psnr", "ssim", "mse",
-           "seconds", "protocol")  # fmt: skip
+BEFORE, AFTER = ("run", "kind", "fold", "model", "case", "given", "target", "mae_unit"), ("seconds", "protocol")
 VIEWS = {"subsets": "Every subset", "source": "Does it read its source?", "protocol": "Protocol"}
 KINDS = {"synthesis": "Synthesis", "reconstruction": "Reconstruction"}
 
 
 def as_csv(table: Table) -> bytes:
     """Made when the button is pressed, not before."""
-    return csv_bytes(COLUMNS, all_rows(table.items))
+    rows = list(all_rows(table.items))
+    placed = sorted({name for row in rows for name in row if PLACE in name})
+    return csv_bytes((*BEFORE, *METRICS, *placed, *AFTER), rows)
 
 
-def choose_metric() -> str:
-    """MAE, PSNR or SSIM."""
-    said = "  \n".join(f"**{METRICS[name].name}**: {METRICS[name].help}" for name in SHOWN)
-    return switch("Metric", {name: METRICS[name].name for name in SHOWN}, State.METRIC, said)
+def choose_metric(table: Table, pair: Pair) -> str:
+    """A score of the whole mask, of a region, or by SynthRAD's protocol."""
+    places = scores_of(table, pair)
+    tip = (
+        "The voxels that are judged. A whole image can look right while a lesion is wrong. Regions come from the "
+        "label maps; SynthRAD clips to the challenge's Hounsfield limits."
+    )
+    place = choose("Where", list(places), State.PLACE, place_words, tip) if len(places) > 1 else ""
+    scores = {metric_of(name).name: name for name in places[place or ""]}
+    said = "  \n".join(f"**{name}**: {metric_of(score).help}" for name, score in scores.items())
+    by_metric = {score.partition(PLACE)[0]: score for score in scores.values()}
+    chosen = choose("Metric", list(by_metric), State.METRIC, lambda name: METRICS[name].name, said)
+    return by_metric[chosen or "mae"]
 
 
 def choose_pair(table: Table) -> tuple[Pair, list[Pair]]:
@@ -103,7 +114,7 @@ def main() -> None:
         if judged:
             table = choose_table(judged)
             pair, pairs = choose_pair(table)
-            metric = choose_metric()
+            metric = choose_metric(table, pair)
             tip = "Every number of every case, runs and baselines, with units."
             st.download_button(
                 "CSV", partial(as_csv, table), "evaluation.csv", "text/csv", icon=":material/download:", help=tip

@@ -13,10 +13,11 @@ import torch
 from sklearn.linear_model import LinearRegression
 
 from core.batches import shapes_of
-from core.compare import compare_case, judged_mask
+from core.compare import compare_case
 from core.dataset import Split
 from core.errors import InvalidConfigError
 from core.evaluate import evaluate, summarise, tasks_of
+from core.judging import judged_mask
 from core.models import MODELS
 from core.progress import Cancelled
 from core.protocol import fingerprint_of, protocol_of

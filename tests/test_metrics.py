@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from skimage.metrics import structural_similarity
+from scipy import ndimage
+from skimage.measure import blur_effect
+from skimage.metrics import normalized_mutual_information, structural_similarity
+from skimage.transform import downscale_local_mean
 from sklearn.metrics import mean_absolute_error, mean_squared_error
 
 from core.errors import InvalidConfigError
-from core.metrics import METRICS, SSIM_RADIUS, SSIM_SIGMA, Judge, mae, mse, psnr, ssim, ssim_map
+from core.judging import Judge
+from core.metrics import (
+    METRICS,
+    blur,
+    bounding_box,
+    gradient_correlation,
+    mae,
+    ms_ssim,
+    mse,
+    nmi,
+    psnr,
+    rmse,
+    ssim,
+    ssim_map,
+)
+from core.structure import SCALE_WEIGHTS, SSIM_RADIUS, SSIM_SIGMA
+from tests.distortions import DISTORTIONS, head
 
 SHAPE = (26, 31, 17)
 
@@ -93,14 +112,124 @@ def test_what_lies_outside_the_mask_has_no_influence(name, outside):
     assert function(*elsewhere, mask, 1.0) == pytest.approx(function(prediction, target, mask, 1.0), abs=1e-9)
 
 
-@pytest.mark.parametrize("name", METRICS)
+PERFECT = {"mae": 0, "mse": 0, "rmse": 0, "psnr": np.inf, "ssim": 1, "ms_ssim": 1, "nmi": 2, "gradient_correlation": 1}
+
+
+@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.needs_truth])
 def test_no_rival_beats_the_truth_itself(name):
     prediction, target = pair()
     mask = lopsided_mask()
     metric = METRICS[name]
     perfect, other = (metric.function(image, target, mask, 1.0) for image in (target, prediction))
     assert perfect < other if metric.best == "low" else perfect > other
-    assert perfect == pytest.approx({"mae": 0, "mse": 0, "psnr": np.inf, "ssim": 1}[name])
+    assert perfect == pytest.approx(PERFECT[name])
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_noise_outside_the_mask_changes_no_digit(name):
+    prediction, target = pair()
+    mask = lopsided_mask()
+    noise = np.random.default_rng(9).normal(0, 50, (2, *SHAPE)).astype(np.float32)
+    function = METRICS[name].function
+    noisy = function(np.where(mask, prediction, noise[0]), np.where(mask, target, noise[1]), mask, 1.0)
+    assert noisy == function(prediction, target, mask, 1.0)
+
+
+def test_the_root_of_the_squared_error_is_told_beside_it():
+    prediction, target = pair()
+    mask = lopsided_mask()
+    assert rmse(prediction, target, mask) == pytest.approx(mean_squared_error(target[mask], prediction[mask]) ** 0.5)
+
+
+def test_mutual_information_is_scikit_images():
+    prediction, target = (np.clip(image, 0, 1) for image in pair())
+    for image in (prediction, target):
+        image[13, 15, 8], image[13, 16, 8] = 0, 1  # in the mask, so that both ranges are the fixed one
+    mask = lopsided_mask()
+    theirs = normalized_mutual_information(target[mask], prediction[mask], bins=100)
+    assert nmi(prediction, target, mask) == pytest.approx(theirs, abs=1e-4)
+    assert nmi(1 - target, target, mask) > 1.9  # blind to contrast
+    assert nmi(np.zeros(SHAPE, np.float32), target, mask) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1.0, 3.0])
+def test_blur_is_scikit_images(sigma):
+    texture = np.random.default_rng(1).random((22, 18, 15))
+    inner = ndimage.gaussian_filter(texture, sigma) if sigma else texture
+    image = np.pad(inner, 8, constant_values=0.5).astype(np.float32)  # flat where borders are treated differently
+    ours = blur(image, image, np.ones(image.shape, bool))
+    assert ours == pytest.approx(blur_effect(image.astype(float), h_size=11), abs=1e-4)
+    flat = image[..., 15:16]
+    assert blur(flat, flat, np.ones(flat.shape, bool)) == pytest.approx(
+        blur_effect(flat[..., 0].astype(float)), abs=1e-4
+    )
+
+
+def test_gradient_correlation_is_numpys_over_pairs_inside_the_mask():
+    prediction, target = pair()
+    mask = lopsided_mask()
+    expected = []
+    for axis in range(3):
+        inside = np.diff(np.where(mask, 0, np.nan), axis=axis) == 0
+        steps = [np.diff(image, axis=axis)[inside] for image in (prediction, target)]
+        expected.append(np.corrcoef(*steps)[0, 1])
+    assert gradient_correlation(prediction, target, mask) == pytest.approx(np.mean(expected), abs=1e-5)
+    assert gradient_correlation(3 * target + 1, target, mask) == pytest.approx(1, abs=1e-6)
+    assert gradient_correlation(np.ones(SHAPE, np.float32), target, mask) == 0
+
+
+def test_ms_ssim_is_the_published_formula_by_another_way():
+    """Filters and block means of scipy and scikit-image on zeros, divided by those of the mask."""
+    whole = lopsided_mask((64, 48, 32))
+    box = bounding_box(whole)  # where blocks begin, whatever lies around it
+    prediction, target = (image[box].astype(float) for image in pair((64, 48, 32)))
+    mask = whole[box].astype(float)
+    parts = []
+    for scale in range(len(SCALE_WEIGHTS)):
+        if scale:
+            share = downscale_local_mean(mask, (2, 2, 2))
+            prediction, target = (
+                downscale_local_mean(image * mask, (2, 2, 2)) / np.maximum(share, 1e-9)
+                for image in (prediction, target)
+            )
+            mask = (share > 0).astype(float)
+
+        def mean(image, mask=mask):
+            def smooth(values):
+                return ndimage.gaussian_filter(values, 1.5, truncate=3.5, mode="constant")
+
+            return smooth(image * mask) / np.maximum(smooth(mask), 1e-12)
+
+        x, y = mean(prediction), mean(target)
+        xx, yy = mean(prediction**2) - x * x, mean(target**2) - y * y
+        structure = (2 * (mean(prediction * target) - x * y) + 0.03**2) / (xx + yy + 0.03**2)
+        luminance = (2 * x * y + 0.01**2) / (x * x + y * y + 0.01**2)
+        local = structure * luminance if scale == len(SCALE_WEIGHTS) - 1 else structure
+        parts.append(local[mask > 0].mean())
+    expected = np.prod(np.maximum(parts, 0) ** np.array(SCALE_WEIGHTS))
+    ours = ms_ssim(*pair((64, 48, 32)), whole)
+    assert ours == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", DISTORTIONS)
+def test_a_known_distortion_moves_every_metric_the_right_way(kind):
+    target, mask = head()
+    rng = np.random.default_rng(2)
+    mild, strong = (DISTORTIONS[kind](target, strength, rng) for strength in (1.0, 3.0))
+    for name, metric in METRICS.items():
+        if metric.needs_truth:
+            sign = 1 if metric.best == "low" else -1
+            perfect, little, much = (
+                sign * metric.function(image, target, mask, 1.0) for image in (target, mild, strong)
+            )
+            assert perfect < little < much, name
+
+
+def test_blur_tells_blur_and_noise_apart():
+    target, mask = head()
+    rng = np.random.default_rng(2)
+    found = {kind: blur(DISTORTIONS[kind](target, 2.0, rng), target, mask) for kind in ("blur", "noise")}
+    assert found["blur"] > blur(target, target, mask) > found["noise"]
 
 
 def test_a_judge_gives_what_the_functions_give():
@@ -121,3 +250,16 @@ def test_an_empty_mask_is_refused_with_a_sentence():
     prediction, target = pair()
     with pytest.raises(InvalidConfigError, match="mask is empty"):
         ssim(prediction, target, np.zeros(SHAPE, bool))
+
+
+def test_a_region_is_judged_by_its_own_voxels_in_windows_of_the_whole_mask():
+    prediction, target = pair()
+    mask = lopsided_mask()
+    region = np.zeros(SHAPE, bool)
+    region[12:17, 12:20, 6:11] = True
+    inside = region & mask
+    found = Judge(target, mask, regions={"part": region, "elsewhere": np.zeros(SHAPE, bool)}).scores(prediction)
+    assert found["mae@part"] == pytest.approx(mae(prediction, target, inside), rel=1e-6)
+    assert found["psnr@part"] == pytest.approx(psnr(prediction, target, inside), rel=1e-6)
+    assert found["ssim@part"] == pytest.approx(ssim_map(prediction, target, mask)[inside].mean(), abs=1e-6)
+    assert not [name for name in found if name.endswith("@elsewhere")]

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from core.metrics import METRICS
+from core.metrics import PLACE, metric_of, place_of
 from ui.heatmap import SubsetLook, clicked_pair, subset_chart
 from ui.judged_table import Table
 from ui.results import (
@@ -25,7 +25,8 @@ from ui.score_charts import CONFIG, Scale, gain, interval_words, strip_chart
 from ui.state import State
 from ui.words import size_words, spacing_words
 
-SHOWN = ("mae", "psnr", "ssim")
+WHOLE = ("mae", "psnr", "ssim", "ms_ssim", "nmi", "gradient_correlation", "blur")  # what can be chosen, of the mask
+FIRST = 3  # of them always stand in the table
 READS = 1.1  # a model that reads its source gets at least this much worse with another case's
 TALL_ROWS = 11
 TALL_PX = 430  # of the table and the dots; longer ones scroll
@@ -36,13 +37,50 @@ def ranked(entries: Sequence[Entry], pair: Pair, metric: str) -> list[Entry]:
     """Those that make this pair, the best mean first."""
     means = {entry.name: entry.stat(pair, metric) for entry in entries}
     kept = [entry for entry in entries if means[entry.name] is not None]
-    best_last = METRICS[metric].best == "high"
+    best_last = metric_of(metric).best == "high"
     return sorted(kept, key=lambda entry: means[entry.name].mean, reverse=best_last)  # type: ignore[union-attr]
+
+
+def scores_of(table: Table, pair: Pair) -> dict[str, list[str]]:
+    """Region or protocol -> the scores that its runs have there, the whole mask ("") first."""
+    known = {name for entry in table.runs for row in entry.rows.get(pair, ())[:1] for name in row}
+    found = {"": [name for name in WHOLE if name in known]}
+    for name in sorted(name for name in known if PLACE in name):
+        found.setdefault(place_of(name), []).append(name)
+    return {place: sorted(names, key=_order) for place, names in found.items()}
+
+
+def _order(score: str) -> int:
+    return WHOLE.index(score.partition(PLACE)[0])
+
+
+def columns_beside(table: Table, pair: Pair, metric: str) -> list[str]:
+    """The scores that stand in the table with this one: the usual ones of the same place."""
+    names = scores_of(table, pair)[place_of(metric)]
+    return names[:FIRST] if metric in names[:FIRST] else [*names[: FIRST - 1], metric]
+
+
+def place_words(place: str) -> str:
+    """As a choice reads."""
+    from core.regions import region_words
+
+    return region_words(place) if place else "Whole mask"
+
+
+def where_words(score: str) -> str:
+    """Of which voxels a score tells, within a sentence."""
+    from core.regions import region_words
+    from core.synthrad import LIMITS_HU
+
+    place = place_of(score)
+    if not place:
+        return "the mask"
+    return f"the mask, by {place}'s limits" if place in LIMITS_HU else region_words(place).lower()
 
 
 def score_table(table: Table, pair: Pair, metric: str) -> None:
     """A line per run and baseline; accuracy, then what it costs."""
-    scales = {name: Scale.of(name, pair[1], table.mae_units) for name in SHOWN}
+    scales = {name: Scale.of(name, pair[1], table.mae_units) for name in columns_beside(table, pair, metric)}
     lines = [_line(table, entry, pair, metric, scales) for entry in ranked(table.entries, pair, metric)]
     frame = pd.DataFrame(lines)
     frame = frame.drop(columns=[name for name in ("interval", "gain") if not any(line[name] for line in lines)])
@@ -57,9 +95,9 @@ def score_table(table: Table, pair: Pair, metric: str) -> None:
 
 
 def _line(table: Table, entry: Entry, pair: Pair, metric: str, scales: Mapping[str, Scale]) -> dict[str, Any]:
-    stats = {name: entry.stat(pair, name) for name in SHOWN}
+    stats = {name: entry.stat(pair, name) for name in scales}
     main = stats[metric]
-    rival = best_baseline(table.entries, pair, metric, METRICS[metric].best, but=entry.model)
+    rival = best_baseline(table.entries, pair, metric, metric_of(metric).best, but=entry.model)
     is_judged = not entry.is_baseline and rival is not None and main is not None
     memory, parameters = entry.cost("peak_memory_mb"), entry.cost("parameters")
     return {
@@ -75,7 +113,7 @@ def _line(table: Table, entry: Entry, pair: Pair, metric: str, scales: Mapping[s
 
 
 def _gain_words(value: float, metric: str) -> str:
-    if METRICS[metric].best == "low":
+    if metric_of(metric).best == "low":
         return f"{value:+.0%}"
     return f"{value:+.1f} dB" if metric == "psnr" else f"{value:+.3f}"
 
@@ -85,9 +123,9 @@ def _columns(scales: Mapping[str, Scale], metric: str) -> dict[str, Any]:
     scores = {
         name: number(
             scale.label,
-            width=105 if name == "mae" else 78,
+            width=105 if scale.unit else 78,
             format=f"%{scale.format}",
-            help=f"{METRICS[name].help} Mean over cases, in the mask.",
+            help=f"{metric_of(name).help} Mean over cases, in {where_words(name)}.",
         )
         for name, scale in scales.items()
     }
@@ -100,9 +138,9 @@ def _columns(scales: Mapping[str, Scale], metric: str) -> dict[str, Any]:
         ),
         **scores,
         "interval": text(
-            "95 % interval", width=110, help=f"Of the mean {METRICS[metric].name}; BCa bootstrap over cases."
+            "95 % interval", width=110, help=f"Of the mean {metric_of(metric).name}; BCa bootstrap over cases."
         ),
-        "gain": text("vs baseline", width=85, help=f"{METRICS[metric].name} against the best baseline; + is better."),
+        "gain": text("vs baseline", width=85, help=f"{metric_of(metric).name} against the best baseline; + is better."),
         "n": number("n", width=36, help="Held-out cases."),
         "seconds": number("s / case", width=62, format="%.2f", help="Time to synthesise one whole volume from files."),
         "memory": number("Peak MB", width=68, help="Most memory that the evaluating process held."),
@@ -120,12 +158,12 @@ def show_cases(table: Table, pair: Pair, metric: str) -> None:
             figure,
             key="strip-chart",
             config=CONFIG,
-            alt=f"{METRICS[metric].name} of every case, by model, for {pair_words(pair)}",
+            alt=f"{metric_of(metric).name} of every case, by model, for {pair_words(pair)}",
         )
     stats = [entry.stat(pair, metric) for entry in entries]
     n = max((stat.n for stat in stats if stat), default=0)
     has_interval = any(stat and stat.low is not None for stat in stats)
-    better = "Left" if METRICS[metric].best == "low" else "Right"
+    better = "Left" if metric_of(metric).best == "low" else "Right"
     said = "bar: mean, line: 95 % interval" if has_interval else f"n = {n}: single cases shown, no interval"
     st.caption(f"{better} is better. Dot: one held-out case, {said}.")
 
@@ -148,7 +186,7 @@ def subset_map(table: Table, entry: Entry, pairs: Sequence[Pair], metric: str, c
             on_select=_take_click,
             selection_mode="points",
             config=CONFIG,
-            alt=f"{METRICS[metric].name} of {entry.name} for every subset of given modalities and every target",
+            alt=f"{metric_of(metric).name} of {entry.name} for every subset of given modalities and every target",
         )
 
 
@@ -161,12 +199,12 @@ def _take_click() -> None:
 def worst_cases(table: Table, entry: Entry, pair: Pair, metric: str) -> None:
     """The cases of one pair, worst first, and the way to Compare."""
     scale = Scale.of(metric, pair[1], table.mae_units)
-    rows = [row for row in entry.rows.get(pair, ()) if row[metric] is not None]
+    rows = [row for row in entry.rows.get(pair, ()) if row.get(metric) is not None]
     st.markdown(f"**{pair_words(pair)}**, worst case first")
     if not rows:
         st.caption("This run does not make this target from these. Click a cell that has a number.")
         return
-    rows = sorted(rows, key=lambda row: row[metric], reverse=METRICS[metric].best == "low")
+    rows = sorted(rows, key=lambda row: row[metric], reverse=metric_of(metric).best == "low")
     frame = pd.DataFrame([{"case": row["case"], metric: row[metric]} for row in rows])
     event = st.dataframe(
         frame,

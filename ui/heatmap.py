@@ -8,14 +8,15 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from core.metrics import METRICS
+from core.metrics import PLACE, metric_of
 from ui.results import Entry, Pair, best_baseline, pair_id, pair_words
 from ui.score_charts import Scale, gain, interval_words
 from ui.style import modality_colour
 
 WORSE, NEUTRAL, BETTER = "rgba(213,94,0,0.75)", "rgba(128,128,128,0.10)", "rgba(0,114,178,0.75)"
 ROW_PX, HEAD_PX = 25, 96
-FULL_COLOUR = {"mae": 0.5, "mse": 0.5, "psnr": 6.0, "ssim": 0.3}  # a gain or loss beyond which no colour is stronger
+FULL_COLOUR = {"psnr": 6.0, "ssim": 0.3, "ms_ssim": 0.3, "nmi": 0.2}  # a gain beyond which no colour is stronger
+USUAL_FULL = 0.5
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,11 @@ def _cell(entry: Entry, entries: Sequence[Entry], pair: Pair, look: SubsetLook) 
     scale, stat = Scale.of(metric, pair[1], look.mae_units), entry.stat(pair, metric)
     if stat is None:
         return Cell("", "", None)
-    rival = best_baseline(entries, pair, metric, METRICS[metric].best, but=entry.model)
+    rival = best_baseline(entries, pair, metric, metric_of(metric).best, but=entry.model)
     span = interval_words(stat, scale)
     hover = [
         f"<b>{pair_words(pair)}</b>",
-        f"{METRICS[metric].name} {scale.said(stat.mean)}, n = {stat.n}",
+        f"{metric_of(metric).name} {scale.said(stat.mean)}, n = {stat.n}",
         f"95 % interval {span}" if span else "too few cases for an interval",
         f"best baseline {scale.said(rival.mean)}" if rival else "no baseline",
     ]
@@ -134,9 +135,9 @@ def _add_cells(
     for pair, (row, column) in places.items():
         z[row][column] = cells[pair].gain or 0.0
         text[row][column] = cells[pair].words
-    full = FULL_COLOUR[look.metric]
+    full = FULL_COLOUR.get(look.metric.partition(PLACE)[0], USUAL_FULL)
     reach = min(max((abs(cell.gain) for cell in cells.values() if cell.gain), default=full), full)
-    is_share = METRICS[look.metric].best == "low"
+    is_share = metric_of(look.metric).best == "low"
     figure.add_heatmap(
         z=z,
         text=text,
@@ -157,7 +158,7 @@ def _add_cells(
             "y": 1,
             "yanchor": "top",
             "tickformat": "+.0%" if is_share else "+.2g",
-            "ticksuffix": "" if is_share else f" {METRICS[look.metric].unit}".rstrip(),
+            "ticksuffix": "" if is_share else f" {metric_of(look.metric).unit}".rstrip(),
             "thickness": 12,
             "outlinewidth": 0,
         },

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from core.metrics import IN_UNIT, METRICS
+from core.metrics import is_in_unit, metric_of
 from ui.results import Entry, Pair, Stat
 
 ACCENT = "#6E6BE0"  # of the theme, between its light and its dark form
@@ -24,20 +24,20 @@ class Scale:
 
     @staticmethod
     def of(metric: str, target: str, mae_units: Mapping[str, str]) -> Scale:
-        if metric in IN_UNIT:
+        if is_in_unit(metric):
             return Scale(metric, mae_units.get(target, ""))
-        return Scale(metric, METRICS[metric].unit)
+        return Scale(metric, metric_of(metric).unit)
 
     @property
     def label(self) -> str:
         """Such as "MAE (HU)"."""
-        name = METRICS[self.metric].name
+        name = metric_of(self.metric).name
         return f"{name} ({self.unit})" if self.unit else name
 
     @property
     def format(self) -> str:
         """d3 and Python alike; three digits that matter."""
-        if self.metric == "psnr":
+        if metric_of(self.metric).unit == "dB":
             return ".1f"
         return ".1f" if self.unit in ("HU", "SUV") else ".3f"
 
@@ -86,7 +86,7 @@ def _by_case(entries: Sequence[Entry], pair: Pair, metric: str) -> dict[str, dic
     found: dict[str, dict[str, float]] = {}
     for entry in entries:
         for row in entry.rows.get(pair, ()):
-            if row[metric] is not None:
+            if row.get(metric) is not None:
                 found.setdefault(row["case"], {})[entry.name] = row[metric]
     return found
 
@@ -96,7 +96,7 @@ def _add_entry(figure: go.Figure, entry: Entry, pair: Pair, scale: Scale) -> Non
     if stat is None:
         return
     colour = QUIET if entry.is_baseline else ACCENT
-    rows = [row for row in entry.rows[pair] if row[scale.metric] is not None]
+    rows = [row for row in entry.rows[pair] if row.get(scale.metric) is not None]
     figure.add_scatter(
         x=[row[scale.metric] for row in rows],
         y=[entry.name] * len(rows),
@@ -124,6 +124,6 @@ def _add_entry(figure: go.Figure, entry: Entry, pair: Pair, scale: Scale) -> Non
 
 def gain(value: float, reference: float, metric: str) -> float:
     """How far better than the reference, above 0 for better: a share for errors, a difference for PSNR and SSIM."""
-    if METRICS[metric].best == "low":
+    if metric_of(metric).best == "low":
         return (reference - value) / reference if reference else 0.0
     return value - reference

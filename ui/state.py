@@ -28,6 +28,7 @@ class State:
     WINDOW = "window"
     PAIR = "pair"
     METRIC = "metric"
+    PLACE = "place"  # Evaluate: the region or protocol whose numbers are shown
     JUDGED_ON = "judged_on"
     MAP = "map"
     LEVEL = "level"

@@ -179,7 +179,7 @@ def test_reconstruction_is_judged_apart(judged_place):
 def test_the_view_and_the_metric_can_be_changed(judged_place):
     page = opened()
     for metric in ("psnr", "ssim"):
-        page.segmented_control(key=State.METRIC).set_value(metric).run()
+        page.selectbox(key=State.METRIC).set_value(metric).run()
         assert not page.exception and not page.error
         assert "Right is better" in words(page)
     for view in ("source", "protocol"):

@@ -1,0 +1,44 @@
+"""The protocol of the SynthRAD challenges for synthetic CT: fixed Hounsfield limits, MAE, PSNR and MS-SSIM in the mask.
+
+Both images are clipped to the limits, which also give the range; for MS-SSIM they are moved to begin at 0. The mask is
+the dataset's, its grid too, so our figures are not the challenge's, whose data and body masks are its own.
+
+Source:
+    Thummerer et al. 2023, doi:10.1002/mp.16529 (2023); the SynthRAD2025 challenge's design (2025).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from core.metrics import PLACE, bounding_box, mae, psnr
+from core.structure import Mask, Pyramid, multi_scale
+from core.types import Array
+
+LIMITS_HU = {"SynthRAD2023": (-1024.0, 3000.0), "SynthRAD2025": (-1024.0, 3071.0)}
+EDITION = "SynthRAD2025"
+METRICS_TOLD = ("mae", "psnr", "ms_ssim")
+
+
+class SynthRad:
+    """One CT inside its mask, in HU, for many predictions."""
+
+    def __init__(self, target_hu: Array, mask: Mask, edition: str = EDITION) -> None:
+        self.edition = edition
+        self._box = bounding_box(mask)
+        self._mask = np.ascontiguousarray(mask[self._box])
+        low, high = LIMITS_HU[edition]
+        self._range = high - low
+        self._truth = self._clipped(target_hu)
+        self._pyramid = Pyramid(self._truth, self._mask, self._range)
+
+    def scores(self, prediction_hu: Array) -> dict[str, float]:
+        """MAE in HU, PSNR in dB, MS-SSIM, each as NAME@EDITION."""
+        image = self._clipped(prediction_hu)
+        there = image, self._truth, self._mask, self._range
+        values = mae(*there), psnr(*there), multi_scale(self._pyramid.compare(image))
+        return {f"{name}{PLACE}{self.edition}": value for name, value in zip(METRICS_TOLD, values, strict=True)}
+
+    def _clipped(self, image_hu: Array) -> Array:
+        low, high = LIMITS_HU[self.edition]
+        return np.asarray(np.clip(image_hu[self._box], low, high) - low, np.float32)
