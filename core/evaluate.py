@@ -18,6 +18,7 @@ from core.batches import informative_rows, make_batch, shapes_of
 from core.cost import cost_of
 from core.errors import InvalidConfigError
 from core.judging import CaseJudge, judged_mask
+from core.leaks import find_leaks, refuse_leaks
 from core.metrics import METRICS
 from core.models import MODELS
 from core.models.base import Batch, Shapes
@@ -89,7 +90,8 @@ def evaluate(
         subsets: "all", or "small": single modalities and all others together.
 
     Raises:
-        InvalidConfigError: The model makes no images.
+        InvalidConfigError: The model makes no images (NO-IMAGES), or something of the held-out cases was seen before
+            (LEAK).
     """
     if not loaded.model.makes_images:
         raise InvalidConfigError(
@@ -98,6 +100,14 @@ def evaluate(
     cases = tuple(loaded.split.test if case_ids is None else case_ids)
     plans = {case_id: tasks_of(loaded, case_id, subsets) for case_id in cases}
     done, total = 0, sum(len(tasks) for tasks in plans.values())
+    found_leaks = find_leaks(
+        loaded.dataset,
+        loaded.split,
+        cases,
+        loaded.run.config.tasks,
+        lambda *_: progress(0, total, "Looking for leaks"),
+    )
+    refuse_leaks(found_leaks)
     progress(done, total, "Fitting the baselines")
     rivals = fit_baselines(loaded) if with_baselines and total else []
     contenders = [Contender(loaded.run.config.model, loaded), *rivals]
@@ -121,6 +131,7 @@ def evaluate(
         "rows": rows,
         "summary": summarise(rows),
         "checks": checks,
+        "leaks": found_leaks.to_json(),
         **answers,
         "cost": cost_of(loaded, _seconds_per_case(loaded, plans)),
     }

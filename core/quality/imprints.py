@@ -96,7 +96,7 @@ def imprint(volume: Array, mask: Mask, spacing_mm: Spacing, grid: ImprintGrid) -
     means = np.asarray(_block_means(inside * volume, size) / np.maximum(share, 1e-3), np.float32)
     body = _bright(means, share > 0.5)
     places = _places(body, [s * n for s, n in zip(spacing_mm, size, strict=True)], grid)
-    return _ranked(_sampled(means, places), _sampled(body.astype(np.float32), places) > 0.5)
+    return ranked(_sampled(means, places), _sampled(body.astype(np.float32), places) > 0.5)
 
 
 def _block_means(data: Array, size: Sequence[int]) -> Array:
@@ -146,7 +146,7 @@ def _sampled(data: Array, places: Sequence[NDArray[np.float64]]) -> Array:
     return data.astype(np.float32)
 
 
-def _ranked(values: Array, seen: Mask) -> Levels:
+def ranked(values: Array, seen: Mask) -> Levels:
     """Each point's share of darker ones, -127 to 127; equal values share one rank: a cut-off window has many."""
     levels = np.full(values.shape, OUTSIDE, np.int8)
     inside = values[seen]

@@ -76,7 +76,7 @@ def find_twins(imprints: Imprints, progress: Progress = silent) -> list[Twin]:
     some = lying[:: 1 + n // ENOUGH, :: 1 + n // ENOUGH]
     usual = float(np.median(some[np.triu_indices(len(some), 1)]))
     limit = _limit(usual, imprints.levels)
-    finder = _Finder(imprints.levels)
+    finder = Finder(imprints.levels)
     twins = []
     pairs = _likeliest(lying)
     for done, (a, b) in enumerate(pairs):
@@ -155,7 +155,7 @@ def _halved(levels: Levels) -> Array:
     return half[tuple(slice(None, None, 2) for _ in range(3))]
 
 
-class _Finder:
+class Finder:
     """The best place of one imprint on another: coarsely over all shifts, then finely around the best of them."""
 
     def __init__(self, levels: Levels) -> None:
