@@ -9,6 +9,7 @@ from benchmarks import (
     factors,
     fusion,
     kill,
+    leaks,
     load,
     masks,
     multivae_speed,
@@ -51,6 +52,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         masks.TARGETS,
         False,
         masks.table,
+    ),
+    "leaks": Benchmark(
+        "planted leaks that are found, clean splits that are not accused", leaks.measure_leaks, leaks.TARGETS, False
     ),
     "kill": Benchmark(
         "SIGKILLs at random moments: lost, stuck, twice", kill.measure_kill, kill.TARGETS, is_quick=False

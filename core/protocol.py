@@ -44,6 +44,48 @@ def fingerprint_of(protocol: Mapping[str, Any]) -> str:
     return _digest({**told, "normaliser": _telling(protocol["normaliser"])})
 
 
+DIFFERENCES = {  # part of a protocol -> what differs, in words
+    "dataset": "another dataset",
+    "dataset_fingerprint": "the dataset was prepared anew in between",
+    "crop": "another grid",
+    "spacing_mm": "another voxel size",
+    "mask": "another mask",
+    "data_range": "another range",
+    "mae_units": "other units",
+    "metrics_version": "an older version of the metrics",
+    "cases": "other held-out cases",
+    "split": "another split of the cases",
+    "n_train": "another number of training cases",
+}
+STEP_WORDS = {
+    "align": "registration",
+    "normalise": "scale",
+    "mask": "way to the mask",
+    "left_out": "set of left-out cases",
+}
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Why two protocols are not one, in words; steps of the preparation by name."""
+    steps = [_telling(protocol["normaliser"]) for protocol in (one, other)]
+    changed = sorted(step for step in {**steps[0], **steps[1]} if steps[0].get(step) != steps[1].get(step))
+    recipe = [f"another {STEP_WORDS.get(step, step.replace('_', ' '))} in the preparation" for step in changed]
+    return recipe + [words for name, words in DIFFERENCES.items() if plain(one.get(name)) != plain(other.get(name))]
+
+
+def refuse_other(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Numbers of two protocols are not compared.
+
+    Raises:
+        InvalidConfigError: What differs (OTHER-PROTOCOL).
+    """
+    if fingerprint_of(one) != fingerprint_of(other):
+        why = "; ".join(differences(one, other)) or "another protocol"
+        raise InvalidConfigError(
+            f"These numbers cannot be compared: {why}. Evaluate both under the same conditions.", "OTHER-PROTOCOL"
+        )
+
+
 def _telling(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe without steps that are off and settings at their default.
 

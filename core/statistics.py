@@ -1,16 +1,18 @@
-"""Intervals over cases. The case is the unit: a voxel or a slice is never an independent sample."""
+"""Intervals and tests over cases. The case is the unit: a voxel or a slice is never an independent sample."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import norm, rankdata, wilcoxon
 
 MIN_CASES = 6  # below, an interval says more of the method than of the data: show the cases
+MIN_TEST_CASES = 9  # below, hardly any difference could pass a test that several rivals share
+SIGNIFICANT = 0.05
 N_RESAMPLES = 9999
 LEVEL = 0.95
 TIE = 1e-12  # a resample of every case once has the very mean, but for rounding
@@ -46,6 +48,75 @@ def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
     levels = norm.cdf(bias + z / (1 - _acceleration(unit) * z))
     low, high = mean + spread * np.quantile(means, levels)
     return Interval(mean, float(low), float(high), n)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One against another, case by case; above 0 where the first has more.
+
+    Attributes:
+        mean: of the differences, with its interval over cases.
+        effect: matched-pairs rank-biserial correlation, -1 to 1: 1 where the first has more in every case.
+        p: of the paired Wilcoxon signed-rank test; None under MIN_TEST_CASES cases.
+        p_holm: the same, corrected for all that were compared at once.
+    """
+
+    mean: Interval
+    effect: float
+    p: float | None
+    p_holm: float | None = None
+
+    @property
+    def n(self) -> int:
+        return self.mean.n
+
+
+def paired_difference(first: Mapping[str, float], second: Mapping[str, float]) -> Difference:
+    """Of the cases that both have; at least one.
+
+    Source:
+        Wilcoxon 1945, doi:10.2307/3001968; rank-biserial correlation, Kerby 2014, doi:10.2466/11.IT.3.1.
+    """
+    common = sorted(set(first) & set(second))
+    apart = np.array([first[case] - second[case] for case in common], float)
+    told = apart[apart != 0]
+    ranks = rankdata(np.abs(told))
+    effect = float((np.sign(told) * ranks).sum() / ranks.sum()) if len(told) else 0.0
+    p = None
+    if len(apart) >= MIN_TEST_CASES and np.isfinite(apart).all():
+        p = float(wilcoxon(told).pvalue) if len(told) else 1.0
+    return Difference(mean_interval(apart.tolist()), effect, p)
+
+
+def against_all(first: Mapping[str, float], rivals: Mapping[str, Mapping[str, float]]) -> dict[str, Difference]:
+    """One against each of several, with p-values that Holm's step-down method corrects for their number.
+
+    Source:
+        Holm 1979, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6(2).
+    """
+    found = {name: paired_difference(first, rival) for name, rival in rivals.items() if set(first) & set(rival)}
+    tested = {name: difference.p for name, difference in found.items() if difference.p is not None}
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return {name: replace(difference, p_holm=corrected.get(name)) for name, difference in found.items()}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Corrected for their number, in the order in which they came."""
+    order = np.argsort(p_values, kind="stable")
+    n, result, largest = len(p_values), [0.0] * len(p_values), 0.0
+    for place, index in enumerate(order):
+        largest = max(largest, min(1.0, (n - place) * p_values[index]))
+        result[int(index)] = largest
+    return result
+
+
+def claim_words(difference: Difference, is_low_best: bool) -> str:
+    """What may be said: better, worse, no difference shown, or that the cases are too few for a claim."""
+    if difference.p_holm is None:
+        return f"n is too small for this claim: {difference.n} of {MIN_TEST_CASES} cases"
+    if difference.p_holm >= SIGNIFICANT:
+        return "no difference shown"
+    return "better" if (difference.mean.mean < 0) == is_low_best else "worse"
 
 
 def _acceleration(data: NDArray[np.float64]) -> float:

@@ -11,7 +11,6 @@ from ui.empty import empty_state
 from ui.errors import guard
 from ui.evaluate_view import (
     place_words,
-    protocol_view,
     ranked,
     score_table,
     scores_of,
@@ -24,7 +23,9 @@ from ui.frame import page_header
 from ui.judged_table import Table, choose_table, offer_evaluation
 from ui.outcome import failure_notice
 from ui.pickers import choose
+from ui.protocol_view import protocol_view
 from ui.results import Pair, all_rows, pair_id, pair_words, pairs_of, read_judged
+from ui.rivals_view import rivals_view
 from ui.run_form import makes_images
 from ui.state import State, workspace
 from ui.style import simulated_badge
@@ -33,7 +34,12 @@ from ui.task_view import answered, task_view
 from ui.words import count_words
 
 BEFORE, AFTER = ("run", "kind", "fold", "model", "case", "given", "target", "mae_unit"), ("seconds", "protocol")
-VIEWS = {"subsets": "Every subset", "source": "Does it read its source?", "protocol": "Protocol"}
+VIEWS = {
+    "subsets": "Every subset",
+    "rivals": "Against the others",
+    "source": "Does it read its source?",
+    "protocol": "Protocol",
+}
 KINDS = {"synthesis": "Synthesis", "reconstruction": "Reconstruction"}
 
 
@@ -84,6 +90,8 @@ def show_run(table: Table, pair: Pair, pairs: list[Pair], metric: str, waiting: 
                 offer_evaluation(waiting)
     if view == "protocol":
         protocol_view(table)
+    elif view == "rivals":
+        rivals_view(table, entry, pair, metric)
     elif view == "source":
         source_check(entry, table.mae_units)
     elif view == "tasks":

@@ -19,6 +19,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"embed", "follower"},
     {"train", "evaluate", "latent", "uncertainty", "explain", "export"},
     {"fit"},
+    {"claims"},
     {"compare", "cost", "protocol", "transfer", "resume", "memory", "weights", "task_scores", "sharing"},
     {"judging"},
     {"team"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,6 @@ from ui.results import (
 )
 from ui.score_charts import CONFIG, Scale, gain, interval_words, strip_chart
 from ui.state import State
-from ui.words import size_words, spacing_words
 
 WHOLE = ("mae", "psnr", "ssim", "ms_ssim", "nmi", "gradient_correlation", "blur")  # what can be chosen, of the mask
 FIRST = 3  # of them always stand in the table
@@ -264,24 +262,3 @@ def _verdict(ratio: float | None) -> str:
     if ratio is None:
         return ""
     return "yes" if ratio >= READS else "hardly" if ratio > 1.02 else "no"
-
-
-def protocol_view(table: Table) -> None:
-    """Under which conditions these numbers hold."""
-    protocol = table.protocol
-    unit_words = ", ".join(f"{m} in {unit}" for m, unit in table.mae_units.items())
-    cases = sorted({case for item in table.items for case in item.protocol["cases"]})
-    facts = {
-        "Fingerprint": " ".join(sorted({item.fingerprint for item in table.items})),
-        "Dataset": f"{protocol['dataset']} ({protocol['dataset_fingerprint'][:12]})",
-        "Held-out cases": ", ".join(cases),
-        "Training cases": str(protocol["n_train"]),
-        "Judged voxels": protocol["mask"],
-        "PSNR and SSIM": f"on the prepared scale, with a fixed range of {protocol['data_range']:g}",
-        "MAE": unit_words,
-        "Grid": f"{size_words(protocol['crop'])} voxels of {spacing_words(protocol['spacing_mm'])}",
-        "Metrics": f"version {protocol['metrics_version']}",
-    }
-    st.table(pd.DataFrame({"": facts}), border="horizontal")
-    st.caption("How the images were prepared")
-    st.code(json.dumps(protocol["normaliser"], indent=1), language="json", height=200)

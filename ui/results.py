@@ -18,19 +18,6 @@ from core.workspace import read_json
 Pair = tuple[tuple[str, ...], str]  # given -> target
 Row = Mapping[str, Any]
 PER_FOLD = ("cases", "split", "n_train", "fingerprint")  # parts of a protocol in which the folds of one study differ
-DIFFERENCES = {  # part of a protocol -> what differs, in words
-    "dataset": "another dataset",
-    "dataset_fingerprint": "the dataset was prepared anew in between",
-    "normaliser": "another recipe of preparation",
-    "crop": "another grid",
-    "spacing_mm": "another voxel size",
-    "mask": "another mask",
-    "data_range": "another range",
-    "metrics_version": "an older version of the metrics",
-    "cases": "other held-out cases",
-    "split": "another split of the cases",
-    "n_train": "another number of training cases",
-}
 
 
 @dataclass(frozen=True)
@@ -101,6 +88,10 @@ class Entry:
         from core.statistics import mean_interval
 
         return Stat(**vars(mean_interval(values)))
+
+    def by_case(self, pair: Pair, metric: str) -> dict[str, float]:
+        """Case -> number, of those that have one."""
+        return {row["case"]: row[metric] for row in self.rows.get(pair, ()) if row.get(metric) is not None}
 
     def cost(self, name: str) -> float | None:
         """The largest over its runs."""
@@ -199,7 +190,9 @@ def best_baseline(entries: Sequence[Entry], pair: Pair, metric: str, best: str, 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Why two protocols are not one, in words."""
-    return [words for name, words in DIFFERENCES.items() if one.get(name) != other.get(name)]
+    from core.protocol import differences as told
+
+    return told(one, other)
 
 
 def all_rows(group: Sequence[Judged]) -> Iterator[dict[str, Any]]:

@@ -103,6 +103,26 @@ def evaluate(
 
 
 @verbs.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="Id of the run that the claim is about")],
+    others: Annotated[list[str], typer.Argument(help="Ids of the runs to compare it with")],
+    given: Annotated[str, typer.Option(help="Modalities that were given, separated by commas")],
+    target: Annotated[str, typer.Option(help="Modality that was made")],
+    metric: Annotated[str, typer.Option(help="mae, psnr, ssim ..., or of a region, as in mae@lesion")] = "mae",
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Compare judged runs case by case; refused where they were judged under other conditions."""
+    from core.claims import compare_runs
+    from core.runs import Run
+
+    place = workspace_of(workspace)
+    runs = [Run.open(place, run) for run in (first, *others)]
+    modalities = tuple(part.strip() for part in given.split(","))
+    return compare_runs(runs[0], runs[1:], (modalities, target), metric)
+
+
+@verbs.command()
 def embed(
     run: Annotated[str, typer.Argument(help="Id of the run")],
     device: DeviceOption = "auto",
