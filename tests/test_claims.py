@@ -8,8 +8,7 @@ import pytest
 
 from core.claims import compare_runs
 from core.errors import InvalidConfigError, NotFoundError
-from core.evaluate import evaluate
-from core.protocol import differences, fingerprint_of
+from core.protocol import differences, fingerprint_of, protocol_of
 from tests.tiny_run import load_tiny, make_dataset, make_run, tiny
 
 __all__ = ["tiny"]
@@ -19,12 +18,13 @@ PAIR = (("T1",), "T2")
 @pytest.fixture
 def judged(tiny, workspace):
     """Two runs with results of one protocol, ten cases each, the second worse by a tenth of the range."""
-    result = evaluate(tiny, ["case-0"], with_baselines=False)
+    result = {"protocol": protocol_of(tiny.dataset, tiny.split, ["case-0"])}
     runs = []
     for worse in (0.0, 0.1):
         run = make_run(workspace, tiny.dataset)
         errors = [0.2 + 0.01 * n + worse + 0.001 * n * worse for n in range(10)]
-        rows = [{**row, "case": f"c{n}", "mae": mae} for n, mae in enumerate(errors) for row in result["rows"]]
+        label = {"model": run.config.model, "given": ["T1"], "target": "T2"}
+        rows = [{**label, "case": f"c{n}", "mae": mae} for n, mae in enumerate(errors)]
         run.write_result({**result, "rows": rows})
         runs.append(run)
     return runs
@@ -49,7 +49,7 @@ CHANGES = {
     "mask": ("the whole image", "another mask"),
     "data_range": (2.0, "another range"),
     "metrics_version": ("0", "version of the metrics"),
-    "normaliser": ({"align": {"enabled": True}}, "another registration"),
+    "normaliser": ({"align": {"mode": "rigid"}}, "another registration"),
 }
 
 

@@ -14,10 +14,8 @@ from ui.words import size_words, spacing_words
 
 
 def _registration_words(recipe: Mapping[str, Any]) -> str:
-    align = recipe.get("align", {})
-    return (
-        f"{align.get('method', 'on')}" if align.get("enabled") else "none: images were taken as they lie in the world"
-    )
+    mode = str(recipe.get("align", {}).get("mode", "none"))
+    return "none: images lie as their files say" if mode == "none" else mode
 
 
 def _leaks_checked(table: Table) -> None:
