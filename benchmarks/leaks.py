@@ -30,7 +30,7 @@ from core.recipes import make_recipe
 from core.types import Array, Case, Volume
 from core.workspace import Workspace
 
-N_PEOPLE, N_SMALL = 24, 12
+N_PEOPLE, N_SMALL = 18, 12
 MODALITIES = ("T1", "T2", "CT")
 COARSER_MM = 3.1
 N_CLEAN = 20
@@ -125,14 +125,18 @@ class Bench:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         cohort = Cohort.create(workspace, "leaks")
-        for n in range(1, N_PEOPLE + 1):
-            case = make_case(n, level="medium")
-            cohort.write(Case(case.id, {m: case.volumes[m] for m in MODALITIES}, case.labels))
+        number = 0
+        while len(cohort.case_ids) < N_PEOPLE:  # some people lack a modality
+            number += 1
+            case = make_case(number, level="medium")
+            if set(MODALITIES) <= set(case.volumes):
+                cohort.write(Case(case.id, {m: case.volumes[m] for m in MODALITIES}, case.labels))
+        origins = cohort.case_ids
         self.copies: list[tuple[str, str, str]] = []
         self.origins: dict[str, str] = {}  # a case of another name -> whose mask it has
         for n, (kind, change) in enumerate(COPIES.items()):
             for modality in ("T1", "CT"):
-                origin = cohort.read(cohort.case_ids[n])
+                origin = cohort.read(origins[n])
                 copy = f"copy-{n}-{modality.lower()}"
                 volume = change(origin.volumes[modality], np.random.default_rng(n))
                 cohort.write(Case(copy, {modality: volume}))

@@ -17,6 +17,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"jobs", "showcase"},
     {"search", "archive"},
     {"embed", "follower"},
+    {"shared_space"},
     {"train", "evaluate", "latent", "uncertainty", "explain", "export"},
     {"fit"},
     {"claims"},

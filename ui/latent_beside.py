@@ -13,6 +13,7 @@ import streamlit as st
 from core.render import Look, Picture, Window, default_colours, draw_slice, window_presets
 from ui.csv_table import csv_bytes
 from ui.latent_points import TORN, Key, Pairs, Points
+from ui.space_view import space_view
 from ui.state import State
 from ui.switch import switch
 from ui.words import count_words
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
     from core.dataset import Dataset
     from core.latent import Projection
 
-VIEWS = {"selection": "Selection", "near": "Neighbours", "torn": "Torn pairs", "quality": "Map quality"}
+VIEWS = {
+    "selection": "Selection",
+    "near": "Neighbours",
+    "torn": "Torn pairs",
+    "space": "Shared?",
+    "quality": "Map quality",
+}
 MAX_PICTURES = 8
 PICTURE_PX = 110
 N_NEAR = 7
@@ -35,6 +42,8 @@ def beside_the_map(points: Points, drawn: Projection, pairs: Pairs) -> None:
         show_neighbours(points)
     elif view == "torn":
         show_torn(points, pairs)
+    elif view == "space":
+        space_view(points)
     elif view == "quality":
         show_quality(drawn)
     else:

@@ -6,8 +6,10 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
+from core.errors import NotFoundError
 from core.progress import Cancelled, Progress, part
 from core.runs import EXPORT, Job, Run
 from core.uploads import LABELS
@@ -223,7 +225,22 @@ def embed(job: Job, workspace: Workspace, progress: Progress) -> Any:
         progress(0, 1, f"Drawing the {method.upper()} map")
         cached_projection(run.folder, embedding, method, n_components=n_components, level=level)
     n, dim = embedding.z.shape
-    return {"run": run.id, "file": run.embedding_path.name, "items": n, "latent_dim": dim}
+    space = _shared_space(workspace, run)
+    return {"run": run.id, "file": run.embedding_path.name, "items": n, "latent_dim": dim, "shared_space": space}
+
+
+def _shared_space(workspace: Workspace, run: Run) -> list[dict[str, Any]]:
+    """How far the codes of held-out cases are shared; nothing where the dataset is gone."""
+    from core.dataset import Dataset
+    from core.latent import load_embedding
+    from core.shared_space import measure_space
+
+    config = run.config
+    try:
+        split = Dataset.open(workspace, config.dataset).split(config.seed, config.fold, config.n_folds)
+    except NotFoundError:
+        return []
+    return [asdict(pair) for pair in measure_space(load_embedding(run.embedding_path), split.test)]
 
 
 def _share_cores() -> None:

@@ -219,6 +219,19 @@ def test_the_quality_of_the_map_is_said_with_its_caveat(run):
     assert "Distances on a map mislead" in words(page)
 
 
+def test_what_the_code_shares_is_measured_on_held_out_slices(place, run):
+    page = opened(beside="space")
+    assert not page.exception and not page.error
+    frame = page.dataframe[0].value
+    split = points_of(place, run).split
+    codes = read_codes(run)
+    slices = {(c, k) for c, k in zip(codes.case.tolist(), codes.slice.tolist(), strict=True) if c in split.test}
+    assert 0 < frame["n"].max() <= len(slices)
+    assert set(frame.columns) >= {"pair", "r1", "rank", "cka", "gap", "alignment", "uniformity"}
+    assert "held-out slices" in words(page) or "Chance among" in words(page)
+    assert "Choose Slices" in words(opened(beside="space", level="case"))
+
+
 def test_found_cases_stay_bright_and_the_others_fade(place, run):
     page = opened(cases="case-01,case-77")
     assert page.multiselect(key=State.FOUND_CASES).value == ["case-01"]
