@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -13,6 +13,8 @@ from core.errors import InvalidConfigError
 
 class Settings(BaseModel):
     """Base of every settings class; an unknown setting is an error, never ignored."""
+
+    headings: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # what a long form puts together under each
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -87,6 +89,14 @@ Odd = Annotated[int, AfterValidator(_odd)]
 
 class TrainConfig(Settings):
     """How a model is trained, whatever the model."""
+
+    headings: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "What is seen": ("modalities", "input", "stack", "patch", "augment", "drop_modalities"),
+        "Steps": ("schedule", "momentum", "weight_decay", "average", "clip", "patience", "preview_every"),
+        "Shared code": ("infonce_weight", "triplet_weight", "tasks", "task_weight"),
+        "Transfer": ("init_from", "freeze"),
+        "Machine": ("devices", "precision", "deterministic", "compile"),
+    }
 
     epochs: int = Field(150, ge=1, le=10_000, description="Passes over all training slices")
     batch_size: int = Field(4, ge=1, le=1024, description="Slices per optimiser step")

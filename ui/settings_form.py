@@ -104,8 +104,19 @@ def settings_form(
     answers = _grid(first, columns)
     if rest:
         with st.expander("More settings", icon=":material/tune:"):
-            answers |= _grid(rest, columns)
+            for heading, together in _under_headings(kind, rest).items():
+                if heading:
+                    st.markdown(f"**{heading}**")
+                answers |= _grid(together, columns)
     return answers
+
+
+def _under_headings(kind: type[Settings], questions: Sequence[Question]) -> dict[str, list[Question]]:
+    """Heading -> its questions; what stands under none comes last, under ""."""
+    named = {heading: [q for q in questions if q.name in names] for heading, names in kind.headings.items()}
+    known = {name for names in kind.headings.values() for name in names}
+    named[""] = [q for q in questions if q.name not in known]
+    return {heading: together for heading, together in named.items() if together}
 
 
 def _grid(questions: Sequence[Question], columns: int) -> dict[str, Any]:

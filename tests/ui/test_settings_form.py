@@ -56,6 +56,13 @@ def test_what_is_not_basic_waits_behind_more_settings():
     assert build(TrainConfig, page.session_state["answers"]) == TrainConfig()
 
 
+def test_settings_of_a_training_stand_under_headings_and_none_is_under_two():
+    page = drawn("TrainConfig", basic=("lr", "epochs", "batch_size", "max_minutes"))
+    assert [line.value.strip("*") for line in page.expander[0].markdown] == list(TrainConfig.headings)
+    named = [name for names in TrainConfig.headings.values() for name in names]
+    assert sorted([*named, "lr", "epochs", "batch_size", "max_minutes"]) == sorted(TrainConfig.model_fields)
+
+
 def test_an_empty_optional_number_is_none():
     page = drawn("RunConfig", values={"dataset": "a", "model": "b"})
     answers = page.session_state["answers"]
