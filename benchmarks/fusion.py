@@ -12,11 +12,14 @@ case the mean over seeds is taken first, so that the case is the unit.
 - retrieval: the same slice found in the other modality (T1, T2; two slices a case), with InfoNCE against without.
 - multi_task: tissue Dice of heads learnt together with the images, against heads learnt afterwards on the fixed code.
 
+With `FUSION_FOLDER` each seed's scores are kept there, and an interrupted measurement goes on.
+
 A difference is positive where the claim holds. An answer is "yes" or "no" where its interval lies on one side of 0.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -35,6 +38,7 @@ from core.batches import informative_rows, make_batch
 from core.compare import compare_case
 from core.dataset import Dataset, Split
 from core.demo import make_cohort
+from core.errors import NotFoundError
 from core.models.base import Model, place
 from core.prepare import prepare
 from core.progress import silent
@@ -44,7 +48,7 @@ from core.statistics import mean_interval
 from core.synthesis import LoadedRun, to_device
 from core.task_scores import task_rows
 from core.train import Training, make_config
-from core.workspace import Workspace
+from core.workspace import Workspace, write_json
 
 MODALITIES = ("T1", "T2", "FLAIR")
 TASKS = ("tissue", "lesion")
@@ -63,16 +67,29 @@ def measure_fusion() -> Figures:
     quick = is_quick_try()
     n_cases, steps, seeds = (int(os.environ.get(f"FUSION_{name}", value)) for name, value in _sizes(quick).items())
     with tempfile.TemporaryDirectory() as folder:
-        workspace = Workspace(Path(folder))
-        cohort = make_cohort(workspace, n_cases, 0, "medium", "fusion")
-        dataset = prepare(workspace, cohort, "fusion", make_recipe("brain-mr-ct", {"spacing_mm": SPACING_MM}))
-        bench = Bench(workspace, dataset, steps)
-        found = [_one_seed(bench, seed) for seed in range(seeds)]
+        workspace = Workspace(Path(os.environ.get("FUSION_FOLDER", folder)))
+        bench = Bench(workspace, _dataset(workspace, n_cases), steps)
+        found = [_kept(bench, seed) for seed in range(seeds)]
     scores: Scores = {
         measure: {case: float(np.mean([one[measure][case] for one in found])) for case in found[0][measure]}
         for measure in found[0]
     }
     return _claims(scores)
+
+
+def _dataset(workspace: Workspace, n_cases: int) -> Dataset:
+    try:
+        return Dataset.open(workspace, "fusion")
+    except NotFoundError:
+        cohort = make_cohort(workspace, n_cases, 0, "medium", "fusion")
+        return prepare(workspace, cohort, "fusion", make_recipe("brain-mr-ct", {"spacing_mm": SPACING_MM}))
+
+
+def _kept(bench: Bench, seed: int) -> Scores:
+    kept = bench.workspace.root / f"{bench.model}-{bench.steps}-{seed}.json"
+    if not kept.exists():
+        write_json(kept, _one_seed(bench, seed))
+    return dict(json.loads(kept.read_text()))
 
 
 def _sizes(quick: bool) -> dict[str, str]:
