@@ -24,7 +24,7 @@ from ui.judged_table import Table, choose_table, offer_evaluation
 from ui.outcome import failure_notice
 from ui.pickers import choose
 from ui.protocol_view import protocol_view
-from ui.results import Pair, all_rows, pair_id, pair_words, pairs_of, read_judged
+from ui.results import Entry, Pair, all_rows, pair_id, pair_words, pairs_of, read_judged
 from ui.rivals_view import rivals_view
 from ui.run_form import makes_images
 from ui.state import State, workspace
@@ -48,6 +48,21 @@ def as_csv(table: Table) -> bytes:
     rows = list(all_rows(table.items))
     placed = sorted({name for row in rows for name in row if PLACE in name})
     return csv_bytes((*BEFORE, *METRICS, *placed, *AFTER), rows)
+
+
+def offer_report(entry: Entry) -> None:
+    """All of one run as one file; made when the button is pressed."""
+    runs = sorted(set(entry.run_of.values()))
+    if len(runs) != 1:  # folds taken together are several runs
+        return
+
+    def html() -> bytes:
+        from core.report import report_html
+
+        return report_html(workspace(), Run.open(workspace(), runs[0])).encode()
+
+    tip = "One file with results, conditions, dataset and model card, versions and seeds. Opens without a network."
+    st.download_button("Report", html, f"{entry.model}_report.html", "text/html", icon=":material/summarize:", help=tip)
 
 
 def choose_metric(table: Table, pair: Pair) -> str:
@@ -85,6 +100,7 @@ def show_run(table: Table, pair: Pair, pairs: list[Pair], metric: str, waiting: 
         views = VIEWS | ({"tasks": "Tasks"} if rows else {})
         view = switch("View", views, State.RUN_VIEW, is_label_shown=False)
         st.space("stretch")
+        offer_report(entry)
         if waiting:
             with st.popover(f"{count_words(len(waiting), 'run')} without results", icon=":material/pending:"):
                 offer_evaluation(waiting)

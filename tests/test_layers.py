@@ -18,7 +18,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"search", "archive"},
     {"embed", "follower"},
     {"shared_space"},
-    {"train", "evaluate", "latent", "uncertainty", "explain", "export"},
+    {"train", "evaluate", "latent", "uncertainty", "explain", "export", "report"},
     {"fit"},
     {"claims"},
     {"compare", "cost", "protocol", "transfer", "resume", "memory", "weights", "task_scores", "sharing"},
@@ -42,7 +42,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"readers", "register", "alignment", "models", "metrics", "render", "phantom", "statistics"},
     {"deidentify", "unpack", "uploads", "guests"},
     {"itk", "information", "structure"},
-    {"types", "boxes", "config", "workspace", "progress", "disk", "discreet"},
+    {"types", "report_figures", "boxes", "config", "workspace", "progress", "disk", "discreet"},
     {"errors"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

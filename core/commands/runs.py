@@ -1,4 +1,4 @@
-"""Verbs about models and runs: models, train, evaluate, embed, runs, synthesise, cancel, pause, resume."""
+"""Verbs about models and runs: models, train, evaluate, compare, report, embed, runs, synthesise, cancel, pause ..."""
 
 from __future__ import annotations
 
@@ -120,6 +120,25 @@ def compare(
     runs = [Run.open(place, run) for run in (first, *others)]
     modalities = tuple(part.strip() for part in given.split(","))
     return compare_runs(runs[0], runs[1:], (modalities, target), metric)
+
+
+@verbs.command()
+def report(
+    run: Annotated[str, typer.Argument(help="Id of the run")],
+    out: Annotated[Path, typer.Option(help="Where the .html goes")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Write all of a judged run into one HTML file: results, conditions, dataset and model card, versions, seeds."""
+    from core.report import report_html
+    from core.runs import Run
+
+    if out.suffix.lower() != ".html":
+        raise InvalidConfigError("A report is saved as HTML: end the file's name in .html.", "REPORT-NAME")
+    place = workspace_of(workspace)
+    text = report_html(place, Run.open(place, run))
+    out.write_text(text, encoding="utf-8")
+    return {"run": run, "bytes": len(text.encode())}
 
 
 @verbs.command()
