@@ -40,8 +40,9 @@ def measure_load() -> Figures:
         with serving(folder, CROSSMODAL_VISITORS="apart") as (address, pid):
             visitors = [Visitor(address) for _ in range(n_visitors)]
             memory = _watch(visitors, n_trainers, seconds, pid)
-            runs = _settled(workspace)
-    return {**_times(visitors), **_memory(memory), **_trainings(runs), "load_average": os.getloadavg()[1]}
+            load = os.getloadavg()[1]
+            trainings = _trainings(_settled(workspace))
+    return {**_times(visitors), **_memory(memory), **trainings, "load_average": load}
 
 
 def _demo(workspace: Workspace) -> None:
@@ -144,6 +145,9 @@ def _memory(samples: list[float]) -> Figures:
 
 def _trainings(runs: list[Run]) -> Figures:
     states = Counter(run.state for run in runs)
+    for run in runs:
+        if run.state != "finished":
+            sys.stderr.write(f"a training is {run.state}: {run.status.error or run.status.message}\n")
     taken_over = sum(run.status.note == TAKEN_OVER for run in runs)
     return {
         "trainings": len(runs),
