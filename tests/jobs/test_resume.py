@@ -23,6 +23,7 @@ from tests.tiny_run import make_dataset
 
 CPU = torch.device("cpu")
 EPOCHS = 3
+EACH_TIME = ("ae", "vae_gan")  # one part, several parts; the others with `make slow`
 SMALL = {"width": 4, "latent_dim": 4, "hidden": 8, "discriminator_width": 4, "pool": 3}
 
 
@@ -68,7 +69,9 @@ def same(one: Run, other: Run) -> None:
         assert first.read_bytes() == second.read_bytes()
 
 
-@pytest.mark.parametrize("name", trainable())
+@pytest.mark.parametrize(
+    "name", [name if name in EACH_TIME else pytest.param(name, marks=pytest.mark.slow) for name in trainable()]
+)
 def test_killed_and_resumed_is_the_same_as_unbroken(
     name: str, workspace: Workspace, tiny: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
