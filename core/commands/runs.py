@@ -18,6 +18,7 @@ from core.commands import (
     work,
     workspace_of,
 )
+from core.errors import InvalidConfigError
 from core.workspace import Workspace
 
 verbs = typer.Typer()
