@@ -156,13 +156,15 @@ def restore(job: Job, workspace: Workspace, progress: Progress) -> Any:
 
 def train(job: Job, workspace: Workspace, progress: Progress) -> Any:
     """The job's folder is the run; params: device. A visitor's run may get the result of an equal one."""
-    from core.sharing import can_share, offer, take_over
+    from core.sharing import AHEAD, can_share, offer, take_over
 
     run = Run(job.folder)
     is_shared = can_share(run, workspace)
     if is_shared and take_over(run, workspace):
         progress(1, 1)
         return {"seconds": 0.0}
+    if run.status.note == AHEAD:  # whoever was ahead has gone
+        run.update(note="")
     seconds = _train_here(run, workspace, progress)
     if is_shared:
         offer(run, workspace)

@@ -20,8 +20,10 @@ def tell_if_same(run: Run) -> None:
 
 
 def _is_ahead(run: Run, workspace: Workspace) -> bool:
+    """Among what was asked for earlier: the queue tells in the order of asking."""
+    key = run.folder.relative_to(workspace.base).as_posix()
     with contextlib.suppress(sqlite3.DatabaseError, OSError, UserError, ValueError):
-        entries = Queue(workspace.base).entries("running", "queued")
-        others = [Run(workspace.base / entry.key) for entry in entries if entry.is_training and entry.owner]
-        return any(other.folder != run.folder and key_of(other) == key_of(run) for other in others)
+        keys = [e.key for e in Queue(workspace.base).entries("running", "queued") if e.is_training and e.owner]
+        earlier = keys[: keys.index(key)] if key in keys else keys
+        return any(key_of(Run(workspace.base / other)) == key_of(run) for other in earlier)
     return False

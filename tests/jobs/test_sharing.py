@@ -91,11 +91,14 @@ def test_a_result_takes_no_room_and_goes_when_no_run_has_it(workspace: Workspace
     assert not kept.exists()
 
 
-def test_who_waits_behind_an_equal_training_is_told(workspace: Workspace) -> None:
+def test_who_waits_behind_an_equal_training_is_told_until_it_trains_itself(workspace: Workspace) -> None:
     place, other = guest(new_token()), guest(new_token())
-    ahead, equal, different = new_run(place), new_run(other), new_run(other, seed=1)
-    key = ahead.folder.relative_to(workspace.root).as_posix()
-    Queue(workspace.root).add(Entry(0, key, "train", place.owner, state="running"), lambda: None, lambda _: None)
-    for run in (equal, different):
+    first, equal, different = new_run(place), new_run(other), new_run(other, seed=1)
+    queue = Queue(workspace.root)
+    for run in (first, different, equal):
+        key = run.folder.relative_to(workspace.root).as_posix()
+        queue.add(Entry(0, key, "train", other.owner, state="queued"), lambda: None, lambda _: None)
+    for run in (equal, different, first):
         tell_if_same(run)
-    assert (equal.status.note, different.status.note) == (AHEAD, "")
+    assert (first.status.note, equal.status.note, different.status.note) == ("", AHEAD, "")
+    assert finished(equal).status.note == ""  # the first was cancelled, say
