@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from core.runs import list_runs
-from core.types import Affine
 from ui.comparison import caveat, metric_row, panes_of, scale_note
 from ui.empty import empty_state
 from ui.errors import guard
@@ -17,12 +16,13 @@ from ui.frame import page_header
 from ui.loaded_run import comparison, loaded_run
 from ui.pickers import case_picker, choose, modality_boxes, run_picker
 from ui.run_form import makes_images
-from ui.slice_view import Mask, Pane, pack, slice_view
+from ui.slice_view import Pane, pack, slice_view
 from ui.state import State, workspace
 from ui.style import simulated_badge
 
 if TYPE_CHECKING:
     from core.compare import CompareResult
+    from core.dataset import Dataset
     from core.synthesis import LoadedRun
 
 PARTS = {"test": "held out", "val": "watched in training", "train": "training"}
@@ -89,10 +89,14 @@ def download(loaded: LoadedRun, case_id: str, given: tuple[str, ...], target: st
     )
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def packed(key: tuple[str, ...], _panes: list[Pane], _affine: Affine, _mask: Mask, note: str) -> bytes:
-    """`key` says all that the panes depend on."""
-    return pack(_panes, _affine, ("target", "synthesis"), note, _mask)
+@st.cache_resource(max_entries=16, show_spinner=False)
+def drawn(
+    key: tuple[str, ...], _result: CompareResult, _dataset: Dataset, case_id: str, target: str
+) -> tuple[list[Pane], bytes]:
+    """The panes, and as the browser gets them; `key` says all that they depend on."""
+    panes = panes_of(_result, _dataset, case_id, target)
+    note = scale_note(_result.unit)
+    return panes, pack(panes, _dataset.affine(case_id), ("target", "synthesis"), note, _result.mask)
 
 
 def page() -> None:
@@ -115,11 +119,9 @@ def page() -> None:
         download(loaded, case_id, given, target, result)
     with picture:
         remarks(loaded, case_id, given, target, result)
-        panes = panes_of(result, loaded.dataset, case_id, target)
-        key = (str(place.root), run.id, loaded.dataset.fingerprint, case_id, target, *given)
-        affine = loaded.dataset.affine(case_id)
-        payload = packed(key, panes, affine, result.mask, scale_note(result.unit))
-        slice_view(panes, affine, payload, result.mask)
+        key = (str(loaded.dataset.folder), run.id, loaded.dataset.fingerprint, *given)
+        panes, payload = drawn(key, result, loaded.dataset, case_id, target)
+        slice_view(panes, loaded.dataset.affine(case_id), payload, result.mask)
 
 
 page_header("Compare", "Look at what a model made, beside what was really there.")

@@ -1,4 +1,7 @@
-"""Trained runs held in memory for all sessions, and their syntheses. torch is imported with the first one only."""
+"""Trained runs held in memory for all sessions, and their syntheses. torch is imported with the first one only.
+
+Visitors' demos are the machine's, as long as they changed nothing in them: those are held, and worked with, once.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +23,36 @@ INFERENCE = threading.Lock()  # one model works at a time: two would only share 
 
 def loaded_run(place: Workspace, run: Run) -> LoadedRun:
     """The run with its weights; raises `UserError` where weights or dataset are missing, damaged or changed."""
-    return _load(str(place.root), run.id, _stamps(place, run))
+    home = home_of(place, run)
+    return _load(str(home.root), run.id, _stamps(home, run))
 
 
 def comparison(place: Workspace, run: Run, case_id: str, given: tuple[str, ...], target: str) -> CompareResult:
     """One case's synthesis beside the truth, computed once."""
-    return _compare(str(place.root), run.id, _stamps(place, run), case_id, given, target)
+    home = home_of(place, run)
+    return _compare(str(home.root), run.id, _stamps(home, run), case_id, given, target)
+
+
+def home_of(place: Workspace, run: Run) -> Workspace:
+    """The machine's own workspace, where a guest's run and its dataset are still the very files that lie there."""
+    machine = Workspace(place.base)
+    pairs = zip(_files(place, run), _files(machine, run), strict=True)
+    is_shared = bool(place.owner) and all(a.exists() and b.exists() and a.samefile(b) for a, b in pairs)
+    return machine if is_shared else place
+
+
+def _files(place: Workspace, run: Run) -> tuple[Path, ...]:
+    folder = place.runs / run.id
+    return (
+        folder / "config.json",
+        folder / run.weights_path.name,
+        place.datasets / run.config.dataset / "index.json",
+    )
 
 
 def _stamps(place: Workspace, run: Run) -> tuple[int, ...]:
     """Changes when the weights or the dataset are written anew."""
-    files = (run.weights_path, place.datasets / run.config.dataset / "index.json")
-    return tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in files)
+    return tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in _files(place, run))
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the model")
@@ -42,7 +63,7 @@ def _load(root: str, run_id: str, stamps: tuple[int, ...]) -> Any:
     return load_run(place, Run.open(place, run_id))
 
 
-@st.cache_resource(max_entries=8, show_spinner="Synthesising")
+@st.cache_resource(max_entries=16, show_spinner="Synthesising")
 def _compare(root: str, run_id: str, stamps: tuple[int, ...], case_id: str, given: tuple[str, ...], target: str) -> Any:
     from core.compare import compare_case
 
