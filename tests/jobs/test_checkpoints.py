@@ -86,7 +86,7 @@ def test_a_full_disk_leaves_the_one_before_whole(tmp_path: Path) -> None:
 def test_a_writer_killed_at_any_moment_leaves_the_old_or_the_new(tmp_path: Path) -> None:
     code = "import sys, itertools; from pathlib import Path; import tests.jobs.test_checkpoints as t\n"
     code += "for n in itertools.count(1): t.write(Path(sys.argv[1]), n); print(n, flush=True)"
-    for delay_s in (0.0, 0.003, 0.011, 0.029):
+    for delay_s in (0.003, 0.029):
         writer = subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
         )
