@@ -57,6 +57,13 @@ class Points:
         return list(zip(codes.case.tolist(), codes.modality.tolist(), codes.slice.tolist(), strict=True))
 
     @cached_property
+    def key_table(self) -> NDArray[np.object_]:
+        """(N, 3): the keys as a chart takes them."""
+        table = np.empty((self.n, 3), object)
+        table[:] = self.keys
+        return table
+
+    @cached_property
     def row_of(self) -> dict[Key, int]:
         return {key: row for row, key in enumerate(self.keys)}
 
