@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
 
 from core.batches import informative_rows, make_batch, shapes_of
-from core.cost import cost_of
+from core.cost import cost_of, measure
 from core.errors import InvalidConfigError
 from core.judging import CaseJudge, judged_mask
 from core.leaks import find_leaks, refuse_leaks
@@ -133,7 +134,7 @@ def evaluate(
         "checks": checks,
         "leaks": found_leaks.to_json(),
         **answers,
-        "cost": cost_of(loaded, _seconds_per_case(loaded, plans)),
+        "cost": cost_of(loaded, _costs(loaded, plans)),
     }
     return dict(plain(result))
 
@@ -271,12 +272,12 @@ def fit_baselines(loaded: LoadedRun) -> list[Contender]:
     return contenders
 
 
-def _seconds_per_case(loaded: LoadedRun, plans: dict[str, list[Task]]) -> float | None:
-    """From the files to one whole synthesised volume: the median over at most three cases."""
-    seconds = []
-    for case_id, tasks in list(plans.items())[:3]:
+def _costs(loaded: LoadedRun, plans: dict[str, list[Task]]) -> list[Row]:
+    """Of every case: from the files to one whole synthesised volume."""
+    found = []
+    for case_id, tasks in plans.items():
         if tasks:
-            start = time.perf_counter()
-            synthesise_case(loaded, case_id, tasks[-1].given, tasks[-1].targets[:1])
-            seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds)) if seconds else None
+            task = tasks[-1]
+            make = partial(synthesise_case, loaded, case_id, task.given, task.targets[:1])
+            found.append(measure(loaded, case_id, make))
+    return found

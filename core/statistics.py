@@ -50,6 +50,12 @@ def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
     return Interval(mean, float(low), float(high), n)
 
 
+def spread(values: Sequence[float]) -> tuple[float, tuple[float, float, float]]:
+    """Standard deviation over cases (0 for one), and the 25th, 50th and 75th percentile."""
+    low, middle, high = (float(q) for q in np.percentile(values, [25, 50, 75]))
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, (low, middle, high)
+
+
 @dataclass(frozen=True)
 class Difference:
     """One against another, case by case; above 0 where the first has more.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from copy import deepcopy
 from dataclasses import replace
 from itertools import combinations
@@ -14,6 +15,7 @@ from sklearn.linear_model import LinearRegression
 
 from core.batches import shapes_of
 from core.compare import compare_case
+from core.cost import measure
 from core.dataset import Split
 from core.errors import InvalidConfigError
 from core.evaluate import evaluate, summarise, tasks_of
@@ -278,3 +280,17 @@ class FourModalities:
 
     def record(self, case_id: str) -> dict[str, list[str]]:
         return {"modalities": ["A", "B", "C", "D"]}
+
+
+def test_seconds_and_memory_are_told_of_every_case(tiny):
+    cost = evaluate(tiny, ["case-0", "case-1"], with_baselines=False)["cost"]
+    assert [case["case"] for case in cost["cases"]] == ["case-0", "case-1"]
+    assert cost["seconds_per_case"] == pytest.approx(np.median([case["seconds"] for case in cost["cases"]]))
+
+
+def test_the_memory_of_a_case_is_what_its_own_work_held(tiny):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only Linux begins anew to look for the most")
+    large = measure(tiny, "large", lambda: np.ones(300 * 2**20, np.uint8).sum())
+    small = measure(tiny, "small", lambda: np.ones(2**20, np.uint8).sum())
+    assert large["peak_memory_mb"] > small["peak_memory_mb"] + 250

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, rankdata, wilcoxon
 
-from core.statistics import MIN_CASES, against_all, claim_words, holm, mean_interval, paired_difference
+from core.statistics import MIN_CASES, against_all, claim_words, holm, mean_interval, paired_difference, spread
 
 
 @pytest.mark.parametrize("n", [6, 9, 30])
@@ -109,3 +109,8 @@ def test_the_same_difference_is_better_for_errors_and_worse_for_likeness():
     rng = np.random.default_rng(0)
     level = against_all(cases(rng.normal(size=12)), {"rival": cases(rng.normal(size=12))})["rival"]
     assert claim_words(level, is_low_best=True) == "no difference shown"
+
+
+def test_a_spread_is_the_samples_deviation_and_its_quarters():
+    assert spread([1, 2, 3, 4, 10]) == (pytest.approx(np.sqrt(12.5)), (2, 3, 4))
+    assert spread([7.0]) == (0, (7, 7, 7))

@@ -81,7 +81,8 @@ def score_table(table: Table, pair: Pair, metric: str) -> None:
     scales = {name: Scale.of(name, pair[1], table.mae_units) for name in columns_beside(table, pair, metric)}
     lines = [_line(table, entry, pair, metric, scales) for entry in ranked(table.entries, pair, metric)]
     frame = pd.DataFrame(lines)
-    frame = frame.drop(columns=[name for name in ("interval", "gain") if not any(line[name] for line in lines)])
+    optional = ("interval", "gain", "sd", "quarters")
+    frame = frame.drop(columns=[name for name in optional if not any(line[name] for line in lines)])
     st.dataframe(
         frame,
         hide_index=True,
@@ -103,11 +104,24 @@ def _line(table: Table, entry: Entry, pair: Pair, metric: str, scales: Mapping[s
         **{name: None if stat is None else stat.mean for name, stat in stats.items()},
         "interval": interval_words(main, scales[metric]) if main else "",
         "gain": _gain_words(gain(main.mean, rival.mean, metric), metric) if is_judged and main and rival else "",
+        **_spread_words(entry, pair, metric, scales[metric]),
         "n": main.n if main else 0,
         "seconds": entry.cost("seconds_per_case"),
         "memory": None if memory is None else round(memory),
         "parameters": None if parameters is None else parameters / 1e6,
     }
+
+
+def _spread_words(entry: Entry, pair: Pair, metric: str, scale: Scale) -> dict[str, str]:
+    """As the SynthRAD challenges report: the deviation and the quarters over cases; empty elsewhere."""
+    from core.statistics import spread
+    from core.synthrad import LIMITS_HU
+
+    values = list(entry.by_case(pair, metric).values())
+    if place_of(metric) not in LIMITS_HU or not values:
+        return {"sd": "", "quarters": ""}
+    sd, quarters = spread(values)
+    return {"sd": scale.words(sd), "quarters": " / ".join(scale.words(value) for value in quarters)}
 
 
 def _gain_words(value: float, metric: str) -> str:
@@ -139,6 +153,8 @@ def _columns(scales: Mapping[str, Scale], metric: str) -> dict[str, Any]:
             "95 % interval", width=110, help=f"Of the mean {metric_of(metric).name}; BCa bootstrap over cases."
         ),
         "gain": text("vs baseline", width=85, help=f"{metric_of(metric).name} against the best baseline; + is better."),
+        "sd": text("SD", width=60, help="Standard deviation over cases."),
+        "quarters": text("25 / 50 / 75 %", width=130, help="Percentiles over cases."),
         "n": number("n", width=36, help="Held-out cases."),
         "seconds": number("s / case", width=62, format="%.2f", help="Time to synthesise one whole volume from files."),
         "memory": number("Peak MB", width=68, help="Most memory that the evaluating process held."),

@@ -29,8 +29,7 @@ def rivals_view(table: Table, entry: Entry, pair: Pair, metric: str) -> None:
     st.dataframe(frame.drop(columns=empty), hide_index=True, column_config=_columns(entry, scale), placeholder="")
     st.caption(
         f"{metric_of(metric).name} of {entry.name} minus the rival's on the same case, {pair_words(pair)}. "
-        f"An interval needs {MIN_CASES} cases, a test {MIN_TEST_CASES}; p-values are corrected for "
-        f"{len(found)} rivals (Holm)."
+        f"An interval needs {MIN_CASES} cases, a test {MIN_TEST_CASES}. Tests are corrected for the number of rivals."
     )
 
 
@@ -44,7 +43,7 @@ def _line(name: str, difference: Any, scale: Scale) -> dict[str, Any]:
     return {
         "rival": name,
         "claim": claim,
-        "difference": f"{mean.mean:+{scale.format}} {scale.unit}".rstrip(),
+        "difference": f"{mean.mean:+{scale.format}}",
         "interval": interval,
         "effect": difference.effect,
         "p": p,
@@ -54,10 +53,11 @@ def _line(name: str, difference: Any, scale: Scale) -> dict[str, Any]:
 
 def _columns(entry: Entry, scale: Scale) -> dict[str, Any]:
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    said = f"Difference, {scale.unit}" if scale.unit else "Difference"
     return {
         "rival": text("Against", help="Every other entry of the table above."),
         "claim": text(f"{entry.name} is", width=290, help="What these cases allow to say, at the 5 % level."),
-        "difference": text("Difference", help=f"Mean over cases of {scale.label}: this run minus the rival."),
+        "difference": text(said, help=f"Mean over cases of {scale.label}: this run minus the rival."),
         "interval": text("95 % interval", help="Of the mean difference; BCa bootstrap over cases."),
         "effect": number(
             "Effect",

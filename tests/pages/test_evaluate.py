@@ -9,6 +9,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
@@ -182,7 +183,7 @@ def test_the_view_and_the_metric_can_be_changed(judged_place):
         page.selectbox(key=State.METRIC).set_value(metric).run()
         assert not page.exception and not page.error
         assert "Right is better" in words(page)
-    for view in ("source", "protocol"):
+    for view in ("rivals", "source", "protocol"):
         page.segmented_control(key=State.RUN_VIEW).set_value(view).run()
         assert not page.exception and not page.error
 
@@ -247,6 +248,45 @@ def test_fifty_runs_stand_in_one_table(judged_place):
     page = opened(pair=pair_id(PAIR), judged_on=result["protocol"]["fingerprint"])
     assert not page.exception
     assert len(page.dataframe[0].value) >= 50
+
+
+def test_a_run_stands_against_every_other_with_a_claim_that_its_cases_allow(judged_place):
+    run = next(run for run in runs_of(judged_place) if run.result and run.config.model == "linear")
+    result = run.result
+    few = {row["case"] for row in result["rows"]}
+    page = opened(judged_on=result["protocol"]["fingerprint"], pair="T1>CT", run_view="rivals")
+    assert not page.exception
+    assert f"n is too small for this claim: {len(few)} of 9 cases" in page.dataframe[-1].value["claim"].tolist()
+    rows = [
+        {**row, "case": f"c{n}", "mae": row["mae"] * (1 if row["model"] == "linear" else 3 + n / 50)}
+        for n in range(10)
+        for row in result["rows"]
+        if row["case"] == min(few)
+    ]
+    run.write_result({**result, "rows": rows, "summary": []})
+    fingerprint = result["protocol"]["fingerprint"]
+    frame = opened(judged_on=fingerprint, pair="T1>CT", run_view="rivals").dataframe[-1].value.set_index("rival")
+    assert frame.loc["mean image (baseline)", "claim"] == "better"
+    assert frame.loc["mean image (baseline)", "effect"] == -1
+
+
+def test_a_region_or_protocol_is_chosen_beside_the_metric(judged_place):
+    run = next(run for run in runs_of(judged_place) if run.result and run.config.fold is None)
+    result = run.result
+    rows = [{**row, "mae@lesion": 0.5, "ssim@lesion": 0.25, "psnr@lesion": 3.0} for row in result["rows"]]
+    run.write_result({**result, "rows": rows})
+    link = {"judged_on": result["protocol"]["fingerprint"], "pair": "T1>CT"}
+    assert opened(**link).selectbox(key=State.PLACE).options == ["Whole mask", "SynthRAD2025", "Lesion + 5 mm"]
+    page = opened(**link, place="lesion", metric="ssim")
+    assert not page.exception
+    assert page.dataframe[0].value["ssim@lesion"].tolist()[0] == 0.25
+    page = opened(**link, place="SynthRAD2025", metric="ms_ssim")
+    assert not page.exception
+    frame = page.dataframe[0].value.set_index("name")
+    own = [r["ms_ssim@SynthRAD2025"] for r in rows if (r["model"], r["given"], r["target"]) == ("linear", ["T1"], "CT")]
+    assert frame.loc["linear", "ms_ssim@SynthRAD2025"] == pytest.approx(np.mean(own))
+    quarters = " / ".join(f"{q:.3f}" for q in np.percentile(own, [25, 50, 75]))
+    assert frame.loc["linear", "quarters"] == quarters
 
 
 def test_what_heads_answer_stands_in_a_table_of_its_own(judged_place):
