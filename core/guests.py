@@ -120,7 +120,7 @@ def share(source: Path, target: Path) -> None:
         return
     draft = target.with_name(f".{new_id('draft')}")
     try:
-        for folder, _, names in os.walk(source):
+        for folder, _, names in os.walk(source, onerror=_raise):
             place = draft / Path(folder).relative_to(source)
             place.mkdir(parents=True, exist_ok=True)
             for name in names:
@@ -129,6 +129,10 @@ def share(source: Path, target: Path) -> None:
         draft.rename(target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _link(source: Path, target: Path) -> None:

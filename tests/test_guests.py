@@ -114,6 +114,23 @@ def test_sharing_that_breaks_off_leaves_nothing_half(demo: Workspace, monkeypatc
     assert list(target.parent.iterdir()) == []
 
 
+def test_a_folder_that_vanishes_meanwhile_is_not_shared_in_part(
+    demo: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = os.scandir
+
+    def scandir(path: str) -> object:
+        if str(path).endswith("case-01"):
+            raise FileNotFoundError(2, "gone")
+        return original(path)
+
+    target = guest(new_token()).cohorts / "demo"
+    with monkeypatch.context() as patch, pytest.raises(FileNotFoundError):
+        patch.setattr(os, "scandir", scandir)
+        share(demo.cohorts / "demo", target)
+    assert not target.exists()
+
+
 def test_a_worker_makes_the_demo_for_all_where_nobody_has_yet(workspace: Workspace, monkeypatch) -> None:
     made: list[Workspace] = []
 
