@@ -8,11 +8,24 @@ from ui.empty import empty_state
 from ui.errors import guard
 from ui.frame import page_header
 from ui.pickers import dataset_picker, run_picker
-from ui.run_form import device_words, model_choice, run_settings, split_choice, split_table, start_run
+from ui.run_form import (
+    device_words,
+    model_choice,
+    preset,
+    preset_notice,
+    run_settings,
+    split_choice,
+    split_table,
+    start_run,
+)
 from ui.run_view import is_training, run_table, run_view
+from ui.search_form import new_search, search_model
+from ui.search_view import search_picker, search_view
 from ui.state import State, workspace
 from ui.style import simulated_badge
 from ui.views import turn_to, view_switch
+
+VIEWS = {"new": "New run", "runs": "Runs", "search": "Search"}
 
 
 def new_run() -> None:
@@ -26,7 +39,8 @@ def new_run() -> None:
             simulated_badge()
         model = model_choice()
     with middle, guard():
-        settings = run_settings(dataset, model)
+        preset_notice()
+        settings = run_settings(dataset, model, preset())
     with right:
         choice, split = split_choice(dataset)
         devices, words = device_words()
@@ -65,13 +79,41 @@ def watch() -> None:
             run_view(run)
 
 
+def search() -> None:
+    """A new search on the left, the chosen one on the right."""
+    left, right = st.columns([2, 3], gap="medium")
+    with left, guard():
+        dataset = dataset_picker()
+        if dataset is None:
+            return
+        if dataset.is_simulated:
+            simulated_badge()
+        started = new_search(dataset, search_model())
+        if started is not None:
+            st.session_state[State.SEARCH] = started.id
+            st.rerun()
+    with right, guard():
+        job = search_picker()
+        if job is not None:
+            search_view(job)
+        else:
+            empty_state(
+                "No search yet",
+                "Choose what varies on the left. Every combination is trained on every fold, and the best one shown.",
+            )
+
+
 page_header("Train", "Train a model on a dataset, and watch it learn.")
 with guard():
     has_runs = bool(list_runs(workspace()))
-    if State.RUN in st.query_params and State.TRAIN_VIEW not in st.session_state:
+    if State.SEARCH in st.query_params and State.TRAIN_VIEW not in st.session_state:
+        turn_to(State.TRAIN_VIEW, "search")
+    elif State.RUN in st.query_params and State.TRAIN_VIEW not in st.session_state:
         turn_to(State.TRAIN_VIEW, "runs")
-    view = view_switch(State.TRAIN_VIEW, {"new": "New run", "runs": "Runs"}, "runs" if is_training() else "new")
-    if view == "runs" and has_runs:
+    view = view_switch(State.TRAIN_VIEW, VIEWS, "runs" if is_training() else "new")
+    if view == "search" and list_datasets(workspace()):
+        search()
+    elif view == "runs" and has_runs:
         watch()
     elif view == "runs":
         empty_state("No run yet", "Choose a dataset and a model under New run, and start a training.")

@@ -22,6 +22,7 @@ from ui.results import (
 )
 from ui.score_charts import CONFIG, Scale, gain, interval_words, strip_chart
 from ui.state import State
+from ui.style import ink
 
 WHOLE = ("mae", "psnr", "ssim", "ms_ssim", "nmi", "gradient_correlation", "blur")  # what can be chosen, of the mask
 FIRST = 3  # of them always stand in the table
@@ -190,8 +191,7 @@ def scrolled(figure: go.Figure, at_most_px: int) -> DeltaGenerator:
 
 def subset_map(table: Table, entry: Entry, pairs: Sequence[Pair], metric: str, chosen: Pair) -> None:
     """The heat map; a click chooses the pair for the whole page."""
-    ink = "#E8EAF0" if st.context.theme.type == "dark" else "#1B1D26"
-    look = SubsetLook(metric, table.mae_units, chosen, ink)
+    look = SubsetLook(metric, table.mae_units, chosen, ink())
     figure = subset_chart(entry, table.entries, pairs, look)
     with scrolled(figure, 470):
         st.plotly_chart(

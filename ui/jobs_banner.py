@@ -31,7 +31,7 @@ KINDS = {
     "export": "Packing the workspace",
     "restore": "Taking in an export",
 }
-SAID = ("train", "evaluate", "embed")  # the others' pages say it themselves
+SAID = ("train", "search", "evaluate", "embed")  # the others' pages say it themselves
 POLL = "2s"
 MAX_ROWS = 3
 COUNT = re.compile(r"\b\d+ of \d+\b")
@@ -112,6 +112,9 @@ def resume_button(job: Job, key: str) -> None:
 def job_title(job: Job) -> str:
     """Such as "Training mvae on demo"."""
     name = KINDS.get(job.kind, job.kind.capitalize())
+    if job.kind == "search":
+        config = job.params["config"]
+        return f"{name} settings of {config['model']} on {config['dataset']}"
     return f"{name} {job.config.model} on {job.config.dataset}" if isinstance(job, Run) else name
 
 

@@ -16,7 +16,7 @@ from core.runs import Run, list_runs
 from core.tasks import task_names
 from ui.jobs_banner import begin
 from ui.settings_form import settings_form
-from ui.state import workspace
+from ui.state import State, workspace
 from ui.words import count_words
 
 FIRST_MODEL = "mvae"
@@ -89,42 +89,91 @@ class SplitChoice:
     n_folds: int | None = None
 
 
+@dataclass(frozen=True)
+class Preset:
+    """Settings that the form starts with: those that a search found best."""
+
+    search: str
+    model: str
+    of_model: Mapping[str, Any]
+    of_training: Mapping[str, Any]
+    seed: int
+
+    def key(self, name: str) -> str:
+        """A widget's key: another preset, a widget that starts anew."""
+        return f"{name}-{self.search}" if self.search else name
+
+
+NO_PRESET = Preset("", FIRST_MODEL, {}, {}, 0)
+
+
+def preset() -> Preset:
+    """What the form starts with in this session."""
+    found = st.session_state.get(State.PRESET)
+    return found if isinstance(found, Preset) else NO_PRESET
+
+
+def preset_notice() -> None:
+    """Where the settings are from, and a way back."""
+    if not preset().search:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(":material/grid_on: Filled in with the best settings of a search.")
+        tip = "Fill in the usual settings again"
+        if st.button("Usual settings", key="preset-off", icon=":material/undo:", help=tip):
+            del st.session_state[State.PRESET]
+            st.rerun()
+
+
 def model_choice() -> str:
     """A list of models with what each is for."""
     cards = model_cards()
     names = list(cards)
+    first = preset().model
     chosen = st.radio(
         "Model",
         names,
-        index=names.index(FIRST_MODEL) if FIRST_MODEL in names else 0,
+        index=names.index(first) if first in names else 0,
         format_func=lambda name: cards[name].title,
         captions=[cards[name].summary for name in names],
-        key="train-model",
+        key=preset().key("train-model"),
         help="Baselines are fitted in seconds and tell what a model must beat.",
     )
     return str(chosen)
 
 
-def run_settings(dataset: Dataset, model: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings of the model and of the training, as filled in."""
+def run_settings(
+    dataset: Dataset, model: str, start: Preset = NO_PRESET, prefix: str = ""
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of the model and of the training, as filled in; those of `start` count for its own model.
+
+    prefix: of the widgets' keys.
+    """
     card = model_cards()[model]
+    start = start if start.model == model else NO_PRESET
     modalities = dataset.modalities
     if card.is_baseline:
         st.caption("A baseline is fitted once, in seconds. There is nothing to set.")
         return {}, dict(card.train_defaults)
     if card.is_fitted:
         st.caption("Fitted once over the training cases, in seconds to a minute.")
-        training = settings_form(FittedTraining, f"train-{model}", choices={"modalities": modalities})
+        training = settings_form(
+            FittedTraining, start.key(f"{prefix}train-{model}"), choices={"modalities": modalities}
+        )
     else:
-        training = _training_settings(card, model, dataset)
+        values = {**card.train_defaults, **start.of_training}
+        training = _training_settings(model, dataset, values, start.key(f"{prefix}train-{model}"))
     st.markdown(f"**{card.title}**", help=card.summary)
     of_model = settings_form(
-        card.Config, f"model-{model}", choices=dict.fromkeys(("given", "source", "target"), modalities)
+        card.Config,
+        start.key(f"{prefix}model-{model}"),
+        start.of_model,
+        choices=dict.fromkeys(("given", "source", "target"), modalities),
     )
     return of_model, training
 
 
-def _training_settings(card: ModelCard, model: str, dataset: Dataset) -> dict[str, Any]:
+def _training_settings(model: str, dataset: Dataset, values: Mapping[str, Any], key: str) -> dict[str, Any]:
     st.markdown("**Training**", help="How long and how the model learns")
     choices = {
         "modalities": dataset.modalities,
@@ -132,7 +181,7 @@ def _training_settings(card: ModelCard, model: str, dataset: Dataset) -> dict[st
         "init_from": ("", *(run.id for run in list_runs(workspace()) if run.has_weights and run.config.model == model)),
         "freeze": ("encoders", "decoders", *dataset.modalities),
     }
-    return settings_form(TrainConfig, f"train-{model}", dict(card.train_defaults), FIRST_FIELDS, choices)
+    return settings_form(TrainConfig, key, values, FIRST_FIELDS, choices)
 
 
 def split_choice(dataset: Dataset) -> tuple[SplitChoice, Split | None]:
@@ -150,7 +199,8 @@ def split_choice(dataset: Dataset) -> tuple[SplitChoice, Split | None]:
     fold, n_folds = None, None
     left, middle, right = st.columns(3)
     with left:
-        seed = st.number_input("Seed", 0, 2**31 - 1, 0, help="Another seed, other cases held out, other first weights")
+        tip = "Another seed, other cases held out, other first weights"
+        seed = st.number_input("Seed", 0, 2**31 - 1, preset().seed, help=tip)
     if by_fold == "fold" and n >= 2:
         with middle:
             n_folds = st.number_input(

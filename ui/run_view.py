@@ -95,15 +95,15 @@ def _headline(run: Run) -> None:
             simulated_badge()
         st.space("stretch")
         if run.state not in ENDED:
-            _rest_button(run)
-            _stop_button(run)
+            rest_button(run)
+            stop_button(run)
         else:
             if run.can_resume:
                 resume_button(run, f"resume-{run.id}")
             _next_buttons(run)
 
 
-def _rest_button(run: Run) -> None:
+def rest_button(run: Job) -> None:
     """Pause, or go on."""
     if run.state == "paused":
         resume_button(run, f"resume-{run.id}")
@@ -116,9 +116,9 @@ def _rest_button(run: Run) -> None:
         st.rerun()
 
 
-def _stop_button(run: Run) -> None:
+def stop_button(run: Job) -> None:
     asked = run.is_cancel_requested
-    tip = "Ends the training now. What was learnt so far is kept and can be used."
+    tip = "Ends it now. What was learnt so far is kept and can be used."
     words = "Stopping" if asked else "Stop"
     if st.button(words, icon=":material/stop:", key=f"stop-{run.id}", disabled=asked, help=tip):
         BACKENDS["local"].cancel(run)

@@ -49,9 +49,20 @@ SPOKEN = {  # where the name is no word
     "freeze": "Keep fixed",
     "infonce_weight": "InfoNCE weight",
     "preview_every": "Steps between previews",
+    "judged": "Judge by",
+    "stratify": "Spread evenly",
+    "halving": "Stop the worse half early",
+    "nested": "Nested estimate",
+    "inner_folds": "Inner folds",
 }
 
-EMPTY_WORDS = {"freeze": "Nothing", "tasks": "None", "init_from": "Fresh weights"}  # where an empty answer means this
+EMPTY_WORDS = {  # where an empty answer means this
+    "freeze": "Nothing",
+    "tasks": "None",
+    "init_from": "Fresh weights",
+    "judged": "All modalities",
+    "stratify": "Modalities only",
+}
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class State:
     BESIDE = "beside"
     TASK = "task"
     RUN_VIEW = "run_view"
+    SEARCH = "search"
     FOUND_CASES = "cases"
 
     WORKSPACE = "ws"
@@ -65,6 +66,7 @@ class State:
     GALLERY_PAGE = "_gallery_page"  # Prepare: which page of the gallery is shown, from 0
     OVERLAY = "overlay"  # Prepare: images alone, in a checkerboard with the reference, or blended
     TRAIN_VIEW = "train_view"
+    PRESET = "_preset"  # Train: the settings that a search found best, as the form starts with them
     NEXT_VIEW = "_next_view"  # view key -> the half to show from the next run of the page on
     ASKED = "_asked"  # the question that a dialog asks just now
     RECIPE = "_recipe"  # Prepare: the recipe that was loaded from a file

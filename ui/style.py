@@ -57,6 +57,11 @@ def simulated_badge() -> None:
     )
 
 
+def ink() -> str:
+    """Colour of what is written into a chart, in the theme that is on."""
+    return "#E8EAF0" if st.context.theme.type == "dark" else "#1B1D26"
+
+
 def load_style() -> None:
     """Put the style sheet into the page."""
     st.html(ASSETS / "style.css")

@@ -50,7 +50,7 @@ def search(
         {
             "n_folds": folds,
             "metric": metric,
-            "target": target,
+            "judged": target,
             "stratify": stratify,
             "halving": halving,
             "nested": nested,

@@ -66,9 +66,9 @@ def make_search_config(
     kind = kind_of(model)
     if not kind.makes_images:
         raise InvalidConfigError("This model makes no images, so a search has nothing to judge it by.", "NO-IMAGES")
-    if options.target and options.target not in dataset.modalities:
+    if options.judged and options.judged not in dataset.modalities:
         known = ", ".join(dataset.modalities)
-        raise InvalidConfigError(f"There is no modality {options.target[:40]} to judge. Here: {known}.", "NO-TARGET")
+        raise InvalidConfigError(f"There is no modality {options.judged[:40]} to judge. Here: {known}.", "NO-TARGET")
     n_points = 1
     for values in grid.values():
         n_points *= len(values)

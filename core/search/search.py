@@ -88,8 +88,9 @@ class Search:
         whole = Outcome(chosen.point)
         whole.verdicts[number] = self._judge(chosen, HoldOut(judged=fold, unseen=self.test))
         is_new = number not in self.outcomes[chosen.point.number - 1].verdicts
-        seconds = sum(outcome.seconds for outcome in outcomes) + is_new * whole.seconds
-        return [Choice(number, chosen.point.number, whole.values(metric), seconds)]
+        extra = [*outcomes, *([whole] if is_new else [])]
+        n, seconds = sum(len(o.verdicts) for o in extra), sum(o.seconds for o in extra)
+        return [Choice(number, chosen.point.number, whole.values(metric), n, seconds)]
 
     def _race(self, outcomes: Sequence[Outcome], folds: Folds, unseen: Sequence[str], tell: Callable[[], Any]) -> None:
         end = self.n_seen + n_trainings(len(outcomes), len(folds), self.config.halving)

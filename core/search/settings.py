@@ -18,7 +18,7 @@ class SearchOptions(Settings):
     metric: Literal["mae", "psnr", "ssim", "mse"] = Field(
         "mae", description="What is compared, on the 0-1 scale inside the mask, as on Evaluate"
     )
-    target: str = Field("", description="Modality whose synthesis is judged; empty: all that the model makes")
+    judged: str = Field("", description="Modality whose synthesis is judged; empty: all that the model makes")
     stratify: str = Field(
         "", description="A label that every fold gets its share of; the modalities that a case has always count"
     )

@@ -17,11 +17,15 @@ ORDER = ("done", "waiting", "stopped", "failed")
 
 @dataclass(frozen=True)
 class Choice:
-    """One outer fold of a nested search: the point that its inner folds chose, judged on cases they never saw."""
+    """One outer fold of a nested search: the point that its inner folds chose, judged on cases they never saw.
+
+    n_trainings, seconds: what it took beside the flat search.
+    """
 
     fold: int
     point: int
     values: Mapping[str, float]
+    n_trainings: int
     seconds: float
 
 
@@ -32,7 +36,6 @@ class Found:
     Attributes:
         test: cases that it never saw.
         choices: of a nested search, one for each outer fold that is done.
-        inner_seconds: what these choices took.
     """
 
     folds: Folds
@@ -45,6 +48,7 @@ def table_of(config: SearchConfig, found: Found) -> dict[str, Any]:
     """The table as strict JSON; `points` are sorted, the best first."""
     best = best_of(found.outcomes, config.metric)
     outcomes = sorted(ranked(found.outcomes, config.metric), key=lambda outcome: ORDER.index(outcome.state))
+    n = sum(len(outcome.verdicts) for outcome in found.outcomes) + sum(c.n_trainings for c in found.choices)
     seconds = sum(outcome.seconds for outcome in found.outcomes) + sum(choice.seconds for choice in found.choices)
     return {
         "model": config.model,
@@ -52,7 +56,7 @@ def table_of(config: SearchConfig, found: Found) -> dict[str, Any]:
         "dataset_fingerprint": config.dataset_fingerprint,
         "metric": config.metric,
         "better": METRICS[config.metric].best,
-        "target": config.target,
+        "target": config.judged,
         "seed": config.seed,
         "grid": {key: list(values) for key, values in config.grid.items()},
         "folds": [list(fold) for fold in found.folds],
@@ -60,6 +64,7 @@ def table_of(config: SearchConfig, found: Found) -> dict[str, Any]:
         "best": best.point.number if best else None,
         "points": [_row(outcome, best, config.metric) for outcome in outcomes],
         "nested": _nested(config, found, best),
+        "trainings": n,
         "seconds": round(seconds, 3),
     }
 

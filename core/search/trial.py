@@ -72,7 +72,7 @@ class Trials:
             run = self._train(config, run.folder, progress)
         began = time.monotonic()
         loaded = load_run(Workspace(self.dataset.folder.parent.parent), run, self.device)
-        scores = {case_id: score(loaded, case_id, self.search.target) for case_id in loaded.split.test}
+        scores = {case_id: score(loaded, case_id, self.search.judged) for case_id in loaded.split.test}
         judged = {case_id: values for case_id, values in scores.items() if values}
         if not judged:
             raise UserError(

@@ -69,7 +69,7 @@ def test_the_number_of_trainings_is_told_beforehand_and_has_a_limit(workspace: W
     ("model", "fixed", "options", "code"),
     [
         ("contrastive", {}, {}, "NO-IMAGES"),
-        ("ae", {}, {"target": "PET"}, "NO-TARGET"),
+        ("ae", {}, {"judged": "PET"}, "NO-TARGET"),
         ("ae", {"train": {"init_from": "run-1"}}, {}, "LEAK"),
         ("ae", {}, {"n_folds": 9}, "TOO-FEW-CASES"),
         ("ae", {}, {"n_folds": 4, "nested": True, "inner_folds": 7}, "TOO-FEW-CASES"),

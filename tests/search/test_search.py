@@ -115,6 +115,7 @@ def test_choices_of_a_nested_search_never_see_their_outer_fold(nested, dataset):
     fold_sets = [set(fold) for fold in table["folds"]]
     inner = [run for run in runs_of(nested.job) if set(run.config.hold_out.unseen) != set(table["test"])]
     assert len(runs_of(nested.job)) == count_trainings(2, nested.config) == 6 + 3 * 2 * 2 == 6 + len(inner)
+    assert table["trainings"] == 18
     for run in inner:
         split = dataset.split_of(run.config)
         hidden = set(run.config.hold_out.unseen) - set(table["test"])
@@ -228,7 +229,7 @@ def test_a_model_that_makes_each_modality_from_itself_alone_is_judged_by_that(pl
 
 
 def test_a_target_and_another_metric_are_judged_alone(place, dataset):
-    search = start(place, dataset, "pca", ["model.components=1,3"], n_folds=2, metric="psnr", target="T2")
+    search = start(place, dataset, "pca", ["model.components=1,3"], n_folds=2, metric="psnr", judged="T2")
     table = search.run()
     assert table["better"] == "high" and all(row["mean"] > 0 for row in table["points"])
     without_t2 = [c for fold in table["folds"] for c in fold if "T2" not in dataset.record(c)["modalities"]]
