@@ -7,6 +7,7 @@ from core.runs import list_runs
 from ui.empty import empty_state
 from ui.errors import guard
 from ui.frame import page_header
+from ui.permalink import retract
 from ui.pickers import dataset_picker, run_picker
 from ui.run_form import (
     device_words,
@@ -111,6 +112,7 @@ with guard():
     elif State.RUN in st.query_params and State.TRAIN_VIEW not in st.session_state:
         turn_to(State.TRAIN_VIEW, "runs")
     view = view_switch(State.TRAIN_VIEW, VIEWS, "runs" if is_training() else "new")
+    retract(State.RUN if view == "search" else State.SEARCH)  # a link opens what is looked at
     if view == "search" and list_datasets(workspace()):
         search()
     elif view == "runs" and has_runs:

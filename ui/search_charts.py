@@ -12,7 +12,8 @@ from core.search.grid import said
 from ui.score_charts import ACCENT, QUIET
 from ui.settings_form import spoken
 
-SCALE = "Viridis"
+BEST_FIRST = [[0, "#0072B2"], [0.5, "#8FB3C9"], [1, "#C9C9CC"]]
+CELLS = [[0, "rgba(0,114,178,0.75)"], [1, "rgba(128,128,128,0.10)"]]
 FORMATS = {"mae": ".4f", "psnr": ".2f", "ssim": ".4f", "mse": ".5f"}
 Row = Mapping[str, Any]
 
@@ -47,12 +48,11 @@ def parallel_chart(table: Mapping[str, Any], ink: str) -> go.Figure:
     is_low = table["better"] == "low"
     line = {
         "color": scores,
-        "colorscale": SCALE,
-        "reversescale": is_low,
+        "colorscale": BEST_FIRST,
+        "reversescale": not is_low,
         "showscale": True,
-        "colorbar": {"title": "better" if is_low else METRICS[metric].name, "thickness": 12, "outlinewidth": 0},
+        "colorbar": {"title": METRICS[metric].name, "thickness": 12, "outlinewidth": 0},
     }
-    line["colorbar"]["title"] = METRICS[metric].name
     figure = go.Figure(
         go.Parcoords(
             dimensions=dimensions,
@@ -87,8 +87,9 @@ def pair_chart(table: Mapping[str, Any], across: str, down: str, ink: str) -> go
             z=z,
             text=[[number_words(metric, value) for value in row] for row in z],
             texttemplate="%{text}",
-            colorscale=SCALE,
-            reversescale=table["better"] == "low",
+            textfont={"color": ink, "size": 13},
+            colorscale=CELLS,
+            reversescale=table["better"] == "high",
             xgap=2,
             ygap=2,
             hoverongaps=False,

@@ -38,7 +38,6 @@ def search_model() -> str:
     chosen = st.selectbox(
         "Model", names, index=index, format_func=lambda name: cards[name].title, key="search-model", help=tip
     )
-    st.caption(cards[chosen].summary)
     return str(chosen)
 
 
@@ -51,8 +50,8 @@ def new_search(dataset: Dataset, model: str) -> Job | None:
         SearchOptions, "search-options", None, FIRST_OPTIONS, {"judged": dataset.modalities, "stratify": names}
     )
     start = st.container()
-    with st.container(border=True):
-        st.markdown("**The same in every training**", help="What does not vary. Settings chosen above go first.")
+    with st.expander("The same in every training", icon=":material/lock:"):
+        st.caption("What does not vary. Settings that are chosen above go first.")
         fixed = run_settings(dataset, model, prefix="search-")
     with start:
         return _start(dataset, model, grid, build(SearchOptions, options_chosen), fixed)
@@ -146,7 +145,11 @@ def _grid(card: ModelCard, model: str) -> Grid:
     chosen = st.multiselect(
         "Settings to vary", list(fields), first, format_func=_words, key=f"search-vary-{model}", help=tip
     )
-    return {key: _values(key, fields[key], card, f"search-{model}-{key}") for key in chosen}
+    grid, places = {}, st.columns(2)
+    for n, key in enumerate(chosen):
+        with places[n % 2]:
+            grid[key] = _values(key, fields[key], card, f"search-{model}-{key}")
+    return grid
 
 
 def varied_fields(card: ModelCard) -> dict[str, FieldInfo]:

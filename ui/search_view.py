@@ -19,7 +19,7 @@ from ui.pickers import choose
 from ui.run_form import Preset
 from ui.run_view import rest_button, stop_button
 from ui.search_charts import interval_chart, number_words, pair_chart, parallel_chart, varied, words_of
-from ui.search_words import point_words, sentences, span_words, verdict_words
+from ui.search_words import behind_words, point_words, sentences, span_words, verdict_words
 from ui.state import State, workspace
 from ui.style import ink
 from ui.views import turn_to, view_switch
@@ -67,8 +67,7 @@ def _watch(job_id: str, was_active: bool) -> None:
         _headline(job, table if has_scores else None)
         _progress(job)
         if table is not None and has_scores:
-            for sentence in sentences(table):
-                st.markdown(sentence)
+            st.markdown("\n".join(f"- {sentence}" for sentence in sentences(table)))
             _looks(job, table)
         elif job.state not in ENDED:
             st.caption("The first numbers come when the first training has ended.")
@@ -166,7 +165,8 @@ def _table(job: Job, table: Table) -> None:
     st.dataframe(rows, hide_index=True, width="stretch", height=min(38 + 35 * len(rows), 420), alt="All settings")
     targets = table["target"] or "all that the model makes"
     st.caption(
-        f"Mean over cases inside the mask, on the 0-1 scale, of {targets}; each case by a run that had not seen it."
+        f"Of {targets}, on the 0-1 scale inside the mask; each case by a run that had not seen it. Verdicts compare "
+        "case by case, so a setting can be worse though the intervals of the means overlap."
     )
     st.download_button(
         "Table as CSV",
@@ -185,6 +185,7 @@ def _line(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
         **{words_of(key): said(value) for key, value in row["values"].items()},
         METRICS[metric].name: number_words(metric, row["mean"]),
         "95 % interval": span_words(metric, row),
+        "Behind the best by": behind_words(metric, row),
         "Verdict": verdict_words(table, row),
         "Folds": f"{row['folds']} of {len(table['folds'])}",
         "Time": duration_words(row["seconds"]),

@@ -14,7 +14,7 @@ from core.progress import Progress, silent
 from core.runs import Job
 from core.search.folds import Folds, searched_cases
 from core.search.grid import points_of
-from core.search.plan import folds_of, inner_folds
+from core.search.plan import count_trainings, folds_of, inner_folds
 from core.search.rounds import Outcome, Verdict, best_of, n_trainings, race
 from core.search.settings import SearchConfig
 from core.search.table import Choice, Found, table_of
@@ -43,7 +43,7 @@ class Search:
         self.outcomes = [Outcome(point) for point in self.points]
         self.choices: list[Choice] = []
         self.n_known = len(list((job.folder / "scores").glob("*.json")))
-        self.n_seen, self.total = 0, self._n_steps()
+        self.n_seen, self.total = 0, count_trainings(len(self.points), config)
 
     def run(self) -> dict[str, Any]:
         """All trainings that are not done yet; returns the table.
@@ -69,13 +69,6 @@ class Search:
             return UserError("No score is a finite number. Choose another metric or target.", "NOTHING-JUDGED")
         return UserError(f"No setting could be trained. The first one: {failures[0].error}", failures[0].code)
 
-    def _n_steps(self) -> int:
-        """Trainings, and for each outer fold of a nested search a look at the one that was chosen."""
-        config, n_points = self.config, len(self.points)
-        flat = n_trainings(n_points, config.n_folds, config.halving)
-        inner = n_trainings(n_points, config.inner_folds, config.halving) + 1 if config.nested else 0
-        return flat + config.n_folds * inner
-
     def _choose_without(self, number: int) -> list[Choice]:
         """Choose a point by cases outside of this fold alone, then judge it on the fold."""
         fold, metric = self.folds[number], self.config.metric
@@ -87,6 +80,7 @@ class Search:
             return []
         whole = Outcome(chosen.point)
         whole.verdicts[number] = self._judge(chosen, HoldOut(judged=fold, unseen=self.test))
+        self.n_seen -= not self.config.halving  # then it was trained before
         is_new = number not in self.outcomes[chosen.point.number - 1].verdicts
         extra = [*outcomes, *([whole] if is_new else [])]
         n, seconds = sum(len(o.verdicts) for o in extra), sum(o.seconds for o in extra)
