@@ -14,7 +14,7 @@ from ui.settings_form import spoken
 
 BEST_FIRST = [[0, "#0072B2"], [0.5, "#8FB3C9"], [1, "#C9C9CC"]]
 CELLS = [[0, "rgba(0,114,178,0.75)"], [1, "rgba(128,128,128,0.10)"]]
-FORMATS = {"mae": ".4f", "psnr": ".2f", "ssim": ".4f", "mse": ".5f"}
+FORMATS = {name: ".2f" if metric.unit == "dB" else ".4f" for name, metric in METRICS.items()} | {"mse": ".5f"}
 Row = Mapping[str, Any]
 
 

@@ -23,7 +23,7 @@ def search(
     grid: GridOption,
     settings: SetOption = None,
     folds: Annotated[int, typer.Option(help="Parts into which the cases are divided")] = 5,
-    metric: Annotated[str, typer.Option(help="mae, psnr, ssim or mse")] = "mae",
+    metric: Annotated[str, typer.Option(help="A metric of `evaluate`, such as mae, psnr or ssim")] = "mae",
     target: Annotated[str, typer.Option(help="Modality whose synthesis is judged; empty: all")] = "",
     stratify: Annotated[str, typer.Option(help="A label that every fold gets its share of")] = "",
     halving: Annotated[bool, typer.Option("--halving", help="The better half goes on after 1, 2, 4 folds")] = False,

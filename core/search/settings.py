@@ -15,7 +15,7 @@ class SearchOptions(Settings):
     n_folds: int = Field(
         5, ge=2, le=20, description="Parts into which the cases are divided; each setting is trained once per part"
     )
-    metric: Literal["mae", "psnr", "ssim", "mse"] = Field(
+    metric: Literal["mae", "psnr", "ssim", "ms_ssim", "nmi", "gradient_correlation", "rmse", "mse"] = Field(
         "mae", description="What is compared, on the 0-1 scale inside the mask, as on Evaluate"
     )
     judged: str = Field("", description="Modality whose synthesis is judged; empty: all that the model makes")

@@ -113,7 +113,7 @@ def score(loaded: LoadedRun, case_id: str, target: str = "") -> dict[str, float]
     by_target: dict[str, list[dict[str, float]]] = {}
     for row in rows:
         scale = loaded.dataset.unit_scale(row["target"], case_id)
-        values = {name: row[name] / (scale if name in IN_UNIT else 1) for name in METRICS}
+        values = {name: row.get(name, math.nan) / (scale if name in IN_UNIT else 1) for name in METRICS}
         by_target.setdefault(row["target"], []).append(values)
     means = [{name: _mean([row[name] for row in found]) for name in METRICS} for found in by_target.values()]
     whole = {name: _mean([mean[name] for mean in means]) for name in METRICS} if means else {}
