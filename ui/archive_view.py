@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import time
 
 import streamlit as st
 
-from core.runs import EXPORT, Job, Run, list_jobs
+from core.runs import ENDED, EXPORT, Job, Run, list_jobs
 from core.uploads import stage
 from ui.errors import guard
 from ui.jobs_banner import start_job
@@ -14,6 +15,7 @@ from ui.outcome import failure_notice, is_running, just_finished
 from ui.state import State, workspace
 from ui.words import ago_words, count_words, size_of_words
 
+FRESH_S = 600.0
 MAX_DOWNLOAD_BYTES = 1_000_000_000  # a download is held in the server's memory
 WHAT = "Cohorts, datasets and runs with their results, without the simulated demo's images. No logs, no uploads."
 
@@ -27,12 +29,19 @@ def archive_panel() -> None:
         added, already = (len(taken.result[name]) for name in ("added", "already"))
         rest = f" {count_words(already, 'other')} were here already." if already else ""
         st.success(f"Taken in: {count_words(added, 'cohort, dataset or run', 'cohorts, datasets and runs')}.{rest}")
-    with st.expander("Save all as one file, or bring such a file in", icon=":material/swap_vert:"):
+    words = "Save all as one file, or bring such a file in"
+    with st.expander(words, icon=":material/swap_vert:", expanded=_has_news()):
         left, right = st.columns(2, gap="large")
         with left, guard():
             _out()
         with right, guard():
             _in()
+
+
+def _has_news() -> bool:
+    """Whether something is being packed or taken in, or was packed a little while ago."""
+    jobs = [job for job in list_jobs(workspace()) if job.kind in ("export", "restore")]
+    return any(job.state not in ENDED or time.time() - job.status.ended < FRESH_S for job in jobs)
 
 
 def _out() -> None:

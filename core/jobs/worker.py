@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import sqlite3
@@ -26,7 +27,7 @@ from core.jobs.order import TRAINS
 from core.jobs.queue import Queue, Superseded
 from core.jobs.usage import gpu_bytes, memory_bytes
 from core.progress import Cancelled, Interrupted, Paused
-from core.runs import Job, process_start
+from core.runs import Job, Run, process_start
 from core.workspace import Workspace
 
 WRITE_EVERY_S = 0.5
@@ -41,6 +42,7 @@ class JobProgress:
         self.job = job
         self.ticket = ticket
         self.began = time.monotonic()
+        self.limit_s = _limit_s(job)
         self.first = -1.0  # what was done before this attempt
         self.written = 0.0
 
@@ -60,8 +62,14 @@ class JobProgress:
         self.written = now
         newly = done - self.first
         eta_s = (now - self.began) * (total - done) / newly if newly > 0 else -1.0
+        eta_s = min(eta_s, max(0.0, self.limit_s - (now - self.began)))
         used = {"memory_bytes": memory_bytes(), "gpu_bytes": gpu_bytes()}
         self.job.update(done=done, total=total, message=message, eta_s=eta_s, heartbeat=time.time(), **used)
+
+
+def _limit_s(job: Job) -> float:
+    """A training ends with its time limit, however many steps are left."""
+    return 60 * Run(job.folder).config.train.max_minutes if job.kind == "train" else math.inf
 
 
 class Alone:

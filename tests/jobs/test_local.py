@@ -22,6 +22,7 @@ from core.jobs.care import LOCK
 from core.jobs.lock import is_held
 from core.jobs.order import Entry
 from core.jobs.queue import Queue
+from core.jobs.worker import Alone, JobProgress
 from core.recipes import make_recipe
 from core.runs import Job, Run, new_job, process_start
 from core.train import make_config
@@ -200,6 +201,17 @@ def test_thirty_guests_press_train_and_each_knows_its_place(
     firsts, seconds = places[0::2], places[1::2]
     assert firsts == list(range(30))  # the first runs, then everybody's first in turn, then everybody's second
     assert sorted(seconds) == list(range(30, 60))
+
+
+def test_the_time_left_of_a_training_is_never_more_than_its_time_limit(workspace: Workspace, dataset: Dataset) -> None:
+    run = Run.new(workspace, make_config(dataset, "ae", {}, {"epochs": 5000, "max_minutes": 2}), "cpu")
+    slow, quick = JobProgress(run, Alone()), JobProgress(run, Alone())
+    slow.began -= 50  # seconds ago
+    slow(1, 30_000)
+    assert 60 < run.status.eta_s <= 70
+    quick.began -= 50
+    quick(25_000, 30_000)
+    assert run.status.eta_s == pytest.approx(10, abs=1)
 
 
 def test_trainings_wait_for_each_other_and_a_waiting_one_can_be_cancelled(
