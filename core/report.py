@@ -25,6 +25,7 @@ from core.render import Look, Window, draw_slice, png
 from core.report_figures import strip
 from core.runs import Run
 from core.statistics import MIN_CASES, mean_interval
+from core.types import PHYSICAL_UNITS
 from core.workspace import Workspace
 
 Row = Mapping[str, Any]
@@ -90,7 +91,7 @@ def _results(run: Run, result: Mapping[str, Any]) -> str:
     units = result["protocol"]["mae_units"]
     own = run.config.model
     lines = [
-        [" + ".join(given), target, *_cells(groups[given, target], own, units.get(target, ""))]
+        [" + ".join(given), _made(given, target), *_cells(groups[given, target], own, units.get(target, ""))]
         for given, target in groups
         if own in groups[given, target]
     ]
@@ -104,6 +105,11 @@ def _results(run: Run, result: Mapping[str, Any]) -> str:
     few = len(result["protocol"]["cases"]) < MIN_CASES
     note = f"Under {MIN_CASES} cases there is no interval; every case is a dot." if few else "With 95 % BCa intervals."
     return f"<h2>Results</h2><p class=note>Means over cases, in the mask. {note}</p>{_table(head, lines)}{figures}"
+
+
+def _made(given: tuple[str, ...], target: str) -> str:
+    """Reconstruction is much easier than synthesis, and told apart."""
+    return f"{target} (reconstruction)" if given == (target,) else target
 
 
 def _by_pair(rows: Sequence[Row]) -> dict[Pair, dict[str, list[Row]]]:
@@ -129,12 +135,13 @@ def _mean_words(values: Sequence[float], score: str, unit: str) -> str:
     said = _number(found.mean, score, unit)
     if found.low is None or found.high is None:
         return said
-    return f"{said} ({_number(found.low, score, '')} to {_number(found.high, score, '')})"
+    return f"{said} ({_number(found.low, score, unit)} to {_number(found.high, score, unit)})"
 
 
 def _number(value: float, score: str, unit: str) -> str:
     if is_in_unit(score):
-        return f"{value:.1f} {unit}".rstrip() if unit in ("HU", "SUV") else f"{value:.4f}"
+        digits = {"HU": 1, "SUV": 2}.get(unit, 4)
+        return f"{value:.{digits}f} {unit if unit in PHYSICAL_UNITS else ''}".rstrip()
     return f"{value:.1f} dB" if metric_of(score).unit == "dB" else f"{value:.3f}"
 
 
