@@ -7,10 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from core.errors import InvalidConfigError, NotFoundError
-from core.metrics import METRICS, PLACE, metric_of
+from core.metrics import METRICS, metric_of
 from core.protocol import fingerprint_of, refuse_other
 from core.runs import Run
 from core.statistics import against_all, claim_words
+from core.types import PLACE
 
 Pair = tuple[tuple[str, ...], str]
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from core.dataset import Dataset
-from core.metrics import DATA_RANGE, METRICS, PLACE, bounding_box, is_in_unit, mae, psnr
+from core.metrics import DATA_RANGE, METRICS, bounding_box, is_in_unit, mae, psnr
 from core.regions import regions_of
 from core.structure import Mask, Pyramid
 from core.synthrad import SynthRad
-from core.types import Array
+from core.types import PLACE, Array
 
 REGIONAL = ("mae", "psnr", "ssim")  # what is told of a region
 

@@ -24,8 +24,9 @@ from core.tasks import find_tasks
 from core.types import PHYSICAL_UNITS
 
 Kind = Literal["same case", "same image", "same person", "normaliser"]
-TAILS = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05)  # shares of voxels that percentiles cut off
+TAILS = (0.001, 0.005, 0.01, 0.02, 0.05)  # shares of voxels that percentiles cut off
 EXACT = 2e-5  # how near such a share is where the scale was computed from these very voxels
+ROUNDING = 1e-6
 FIXED_WAYS = ("window", "display", "none")
 SHOWN = 3
 
@@ -145,20 +146,28 @@ def _scales(dataset: Dataset, split: Split) -> list[str]:
 
 
 def _marks(dataset: Dataset, case_id: str, modality: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Of the masked voxels: their number, how many are at most 0, at least 1, their sum and sum of squares."""
+    """Of the masked voxels: how many there are, below 0, up to 0, from 1 on, above 1; their sum and sum of squares."""
     values = np.asarray(dataset.volume(case_id, modality))[np.asarray(dataset.mask(case_id))].astype(np.float64)
-    return np.array([len(values), (values <= 0).sum(), (values >= 1).sum(), values.sum(), (values**2).sum()])
+    low = [(values < -ROUNDING).sum(), (values <= ROUNDING).sum()]
+    high = [(values > 1 + ROUNDING).sum(), (values >= 1 - ROUNDING).sum()]
+    return np.array([len(values), *low, *high, values.sum(), (values**2).sum()])
 
 
 def _is_fitted(marks: Sequence[np.ndarray[Any, np.dtype[np.float64]]]) -> bool:
     """Whether 0 and 1 are exactly percentiles or ends of these voxels, or their mean and deviation the middle's."""
-    n, low, high, total, squares = np.sum(marks, axis=0)
-    tolerance = EXACT + 2 / n
-    at_tails = all(min(abs(count / n - tail) for tail in TAILS[1:]) < tolerance for count in (low, high))
-    at_ends = low > 0 and 0 < high <= 2
+    n, below, low, above, high, total, squares = np.sum(marks, axis=0)
+    at_tails = _is_tail(below, low, n) and _is_tail(above, high, n)
+    at_ends = low > 0 and below == 0 and above == 0 and 0 < high <= 2
     mean = total / n
     is_standard = abs(mean - 0.5) < 1e-3 and abs(np.sqrt(max(squares / n - mean**2, 0)) - 1 / 6) < 2e-3
     return bool(at_tails or at_ends or is_standard)
+
+
+def _is_tail(beyond: float, reached: float, n: float) -> bool:
+    """Whether a percentile in use lies there. Where values were not cut off, equal ones may lie on both its sides."""
+    tolerance = EXACT + 2 / n
+    shares = [reached / n] if beyond == 0 else [beyond / n, reached / n]
+    return any(min(shares) - tolerance < tail < max(shares) + tolerance for tail in TAILS)
 
 
 def _task_scales(dataset: Dataset, split: Split, tasks: Sequence[Task]) -> list[str]:

@@ -14,7 +14,7 @@ from core.boxes import Box, box_of
 from core.errors import InvalidConfigError
 from core.information import normalised_information
 from core.structure import Alike, Mask, Pyramid, multi_scale
-from core.types import Array
+from core.types import PLACE, Array
 
 Function = Callable[[Array, Array, Mask, float], float]
 Score = Callable[[Array], float]
@@ -22,7 +22,6 @@ Score = Callable[[Array], float]
 METRICS_VERSION = "1"  # part of a protocol's fingerprint: raise it when the meaning of a number changes
 DATA_RANGE = 1.0  # of the prepared 0-1 scale, fixed: never the range of an image
 IN_UNIT = ("mae",)  # reported in HU or SUV where the modality has them; all others stay on the 0-1 scale
-PLACE = "@"  # "mae@lesion" is the MAE of that region alone
 NMI_BINS = 100
 BLUR_VOXELS = 11  # along the line that is blurred once more, as in scikit-image
 

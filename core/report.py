@@ -18,14 +18,14 @@ import numpy as np
 
 from core.dataset import Dataset
 from core.errors import NotFoundError
-from core.metrics import METRICS, PLACE, is_in_unit, metric_of, place_of
+from core.metrics import METRICS, is_in_unit, metric_of, place_of
 from core.protocol import fingerprint_of
 from core.regions import region_words
 from core.render import Look, Window, draw_slice, png
 from core.report_figures import strip
 from core.runs import Run
 from core.statistics import MIN_CASES, mean_interval
-from core.types import PHYSICAL_UNITS
+from core.types import PHYSICAL_UNITS, PLACE
 from core.workspace import Workspace
 
 Row = Mapping[str, Any]

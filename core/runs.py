@@ -4,7 +4,8 @@ job.json        kind and parameters, written once        state.json   state, pro
 history.jsonl   one line per logged step                  log.txt      what the worker printed
 cancel, pause   present when that was asked for          worker.lock   held by the living worker
 seen            present when somebody has looked at how it ended
-A run has besides: config.json, previews/, weights.safetensors + weights.sha256, results.json, embedding.npz
+A run has besides: config.json, previews/, weights.safetensors + weights.sha256, results.json, regions.json,
+embedding.npz
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from typing import Any, Literal
 
 from core.config import RunConfig, build
 from core.errors import NotFoundError
+from core.types import PLACE
 from core.workspace import Workspace, new_id, read_json, safe_name, write_json
 
 State = Literal["queued", "running", "finished", "failed", "cancelled", "lost", "paused"]
+REGIONS = "regions.json"  # beside a run's results.json, a line for each of its rows
 ENDED: tuple[State, ...] = ("finished", "failed", "cancelled", "lost")
 EXPORT = "export.zip"  # in the folder of a job that packed the workspace
 START_GRACE_S = 60.0  # a worker that has not reported after this time never will
@@ -176,6 +179,31 @@ class Job:
 
 class Run(Job):
     """The job that trains a model, and all that came of it."""
+
+    def write_result(self, value: Any) -> None:
+        """What judging found. Scores of regions lie beside it: they are many, and few pages read them."""
+        rows = value.get("rows", [])
+        regional = [{name: score for name, score in row.items() if PLACE in name} for row in rows]
+        places: dict[str, set[str]] = {}
+        for row, scores in zip(rows, regional, strict=True):
+            places.setdefault(row["target"], set()).update(scores)
+        if any(regional):
+            write_json(self.folder / REGIONS, regional)
+        else:
+            (self.folder / REGIONS).unlink(missing_ok=True)
+        light = [{name: score for name, score in row.items() if PLACE not in name} for row in rows]
+        told = {target: sorted(names) for target, names in places.items()}
+        super().write_result({**value, "rows": light, "places": told} if rows else value)
+
+    @property
+    def result(self) -> Any:
+        """What `write_result` was given, scores of regions included; None before."""
+        found = super().result
+        path = self.folder / REGIONS
+        if not found or not path.exists():
+            return found
+        rows = [row | scores for row, scores in zip(found["rows"], read_json(path), strict=True)]
+        return {**found, "rows": rows}
 
     @staticmethod
     def new(workspace: Workspace, config: RunConfig, device: str = "auto") -> Run:

@@ -30,7 +30,7 @@ SKETCH = "sketch.npz"  # case -> means over blocks of its images, to know the ar
 SHARED = "shared"  # folder of the machine's own workspace: the lock of whoever makes the demo for all
 N_BLOCKS = 4  # along each axis
 SAME = 1e-4  # on the 0-1 scale; a changed generator moves block means by hundreds of times as much
-DERIVED = ("results.json", "embedding.npz")  # right for the arrays that they were computed from
+DERIVED = ("results.json", "regions.json", "embedding.npz")  # right for the arrays that they were computed from
 
 
 def make_showcase(

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.metrics import PLACE, bounding_box, mae, psnr
+from core.metrics import bounding_box, mae, psnr
 from core.structure import Mask, Pyramid, multi_scale
-from core.types import Array
+from core.types import PLACE, Array
 
 LIMITS_HU = {"SynthRAD2023": (-1024.0, 3000.0), "SynthRAD2025": (-1024.0, 3071.0)}
 EDITION = "SynthRAD2025"

@@ -15,6 +15,7 @@ Affine = NDArray[np.float64]
 Label = str | float
 
 DECIBEL = "dB"  # of an echo, below the strongest of its own image
+PLACE = "@"  # in the name of a score: "mae@lesion" is the MAE of that region alone
 PHYSICAL_UNITS = ("HU", "SUV", DECIBEL)  # errors in these are reported in the unit; all else on the prepared 0-1 scale
 LABEL_UNIT = (
     "label"  # a volume of whole numbers (lesion mask, tissue map): nearest neighbour, never an input of a model

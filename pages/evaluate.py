@@ -4,8 +4,9 @@ from functools import partial
 
 import streamlit as st
 
-from core.metrics import METRICS, PLACE, metric_of
+from core.metrics import METRICS, metric_of
 from core.runs import Run, list_runs
+from core.types import PLACE
 from ui.csv_table import csv_bytes
 from ui.empty import empty_state
 from ui.errors import guard
@@ -139,6 +140,7 @@ def main() -> None:
             table = choose_table(judged)
             pair, pairs = choose_pair(table)
             metric = choose_metric(table, pair)
+            table = table.with_regions if PLACE in metric else table
             tip = "Every number of every case, runs and baselines, with units."
             st.download_button(
                 "CSV", partial(as_csv, table), "evaluation.csv", "text/csv", icon=":material/download:", help=tip

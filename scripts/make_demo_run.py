@@ -1,7 +1,7 @@
 """Train the demo run and put it into assets/demo_run, from where every workspace gets it: `make demo-run`.
 
 Same machine, same thread count: the same weights to the bit. Elsewhere the metrics agree within 1 %.
-With `--judge` the shipped weights are judged anew, and only results.json is replaced: `make demo-results`.
+With `--judge` the shipped weights are judged anew, and only the results are replaced: `make demo-results`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def judge_shipped(workspace: Workspace) -> None:
     """The numbers of the weights that ship, by today's metrics."""
     make_showcase(workspace, progress=say)
     result = evaluate(load_run(workspace, Run.open(workspace, RUN_ID), "cpu"), progress=say)
-    write_json(SHIPPED / "results.json", {**result, "run": RUN_ID})
+    Run(SHIPPED).write_result({**result, "run": RUN_ID})
 
 
 def learn(workspace: Workspace) -> Run:

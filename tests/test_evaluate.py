@@ -294,3 +294,20 @@ def test_the_memory_of_a_case_is_what_its_own_work_held(tiny):
     large = measure(tiny, "large", lambda: np.ones(300 * 2**20, np.uint8).sum())
     small = measure(tiny, "small", lambda: np.ones(2**20, np.uint8).sum())
     assert large["peak_memory_mb"] > small["peak_memory_mb"] + 250
+
+
+def test_scores_of_regions_lie_beside_the_results_and_come_back_with_them(tiny):
+    result = evaluate(tiny, ["case-0"], with_baselines=False)
+    tiny.run.write_result(result)
+    light = json.loads((tiny.run.folder / "results.json").read_text())
+    assert not [name for row in light["rows"] for name in row if "@" in name]
+    assert light["places"] == {
+        "CT": ["mae@SynthRAD2025", "ms_ssim@SynthRAD2025", "psnr@SynthRAD2025"],
+        "T1": [],
+        "T2": [],
+    }
+    assert tiny.run.result["rows"] == result["rows"]
+    rows = [{name: value for name, value in row.items() if "@" not in name} for row in result["rows"]]
+    tiny.run.write_result({**result, "rows": rows})
+    assert tiny.run.result["rows"] == rows
+    assert not (tiny.run.folder / "regions.json").exists()

@@ -136,6 +136,14 @@ def test_a_scale_that_was_computed_over_held_out_cases_is_found(workspace, fitte
     assert kinds(dataset) == ({"normaliser"} if is_leak else set())
 
 
+def test_a_percentile_on_which_many_equal_values_lie_is_found_too(workspace):
+    mask = anatomy(0)[1]
+    raw = {name: np.round(3 * (5 + n) * images_of(n)["T1"]) for n, name in enumerate(NAMES)}  # whole numbers
+    low, high = np.percentile(np.concatenate([raw[name][mask] for name in NAMES]), [0.5, 99.5])
+    people = {name: {"T1": ((x - low) / (high - low)).astype(np.float32)} for name, x in raw.items()}
+    assert kinds(written(workspace, people, (float(high - low), float(low)))) == {"normaliser"}
+
+
 @pytest.mark.parametrize(("fitted_on", "is_leak"), [(range(8), True), (range(6), False)])
 def test_a_task_number_scaled_by_all_cases_is_found(workspace, fitted_on, is_leak):
     dataset = written(workspace, strangers())

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from core.metrics import PLACE, metric_of, place_of
+from core.metrics import metric_of, place_of
+from core.types import PLACE
 from ui.heatmap import SubsetLook, clicked_pair, subset_chart
 from ui.judged_table import Table
 from ui.results import (
@@ -43,6 +44,7 @@ def ranked(entries: Sequence[Entry], pair: Pair, metric: str) -> list[Entry]:
 def scores_of(table: Table, pair: Pair) -> dict[str, list[str]]:
     """Region or protocol -> the scores that its runs have there, the whole mask ("") first."""
     known = {name for entry in table.runs for row in entry.rows.get(pair, ())[:1] for name in row}
+    known |= {name for item in table.items for name in item.result.get("places", {}).get(pair[1], ())}
     found = {"": [name for name in WHOLE if name in known]}
     for name in sorted(name for name in known if PLACE in name):
         found.setdefault(place_of(name), []).append(name)

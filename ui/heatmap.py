@@ -8,7 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from core.metrics import PLACE, metric_of
+from core.metrics import metric_of
+from core.types import PLACE
 from ui.results import Entry, Pair, best_baseline, pair_id, pair_words
 from ui.score_charts import Scale, gain, interval_words
 from ui.style import modality_colour

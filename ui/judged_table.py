@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
@@ -35,6 +35,12 @@ class Table:
     @property
     def runs(self) -> list[Entry]:
         return [entry for entry in self.entries if not entry.is_baseline]
+
+    @property
+    def with_regions(self) -> Table:
+        """The same with scores of regions, read from their own files."""
+        entries = pooled_entries(self.items, True)[0] if self.is_pooled else entries_of(self.items, True)
+        return replace(self, entries=entries)
 
     @property
     def mae_units(self) -> Mapping[str, str]:

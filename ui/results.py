@@ -138,14 +138,22 @@ def studies(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
     return {key: items for key, items in found.items() if len({item.run.config.fold for item in items}) > 1}
 
 
-def entries_of(group: Sequence[Judged]) -> list[Entry]:
-    """The runs of one protocol, then the baselines, each once."""
+def entries_of(group: Sequence[Judged], with_regions: bool = False) -> list[Entry]:
+    """The runs of one protocol, then the baselines, each once.
+
+    Args:
+        with_regions: read scores of regions too, which takes as long again.
+    """
     whole = [[item] for item in group]
-    return [*_runs(whole), *_baselines({item.run.config.model for item in group}, whole)]
+    models = {item.run.config.model for item in group}
+    return [*_runs(whole, with_regions), *_baselines(models, whole, with_regions)]
 
 
-def pooled_entries(study: Sequence[Judged]) -> tuple[list[Entry], list[str]]:
+def pooled_entries(study: Sequence[Judged], with_regions: bool = False) -> tuple[list[Entry], list[str]]:
     """The folds of each model taken together, every case judged by the run that has not seen it.
+
+    Args:
+        with_regions: read scores of regions too.
 
     Returns:
         Entries, and the names of models that lack a fold and are left out.
@@ -159,7 +167,7 @@ def pooled_entries(study: Sequence[Judged]) -> tuple[list[Entry], list[str]]:
     whole = [list(folds.values()) for folds in by_model.values() if set(folds) == wanted]
     lacking = [next(iter(folds.values())).run.config.model for folds in by_model.values() if set(folds) != wanted]
     models = {items[0].run.config.model for items in whole}
-    return [*_runs(whole), *_baselines(models, whole)], sorted(set(lacking))
+    return [*_runs(whole, with_regions), *_baselines(models, whole, with_regions)], sorted(set(lacking))
 
 
 def pairs_of(entries: Sequence[Entry], reconstruction: bool = False) -> list[Pair]:
@@ -199,27 +207,27 @@ def all_rows(group: Sequence[Judged]) -> Iterator[dict[str, Any]]:
     """Every number of every case, for a CSV file."""
     for item in group:
         units = item.protocol["mae_units"]
-        for row in item.result["rows"]:
+        for row in item.run.result["rows"]:
             is_own = row["model"] == item.run.config.model
             about = {"run": item.run.id, "kind": "run" if is_own else "baseline", "fold": item.result["fold"]}
             yield {**about, **row, "mae_unit": units.get(row["target"], ""), "protocol": item.fingerprint}
 
 
-def _runs(whole: Sequence[Sequence[Judged]]) -> list[Entry]:
+def _runs(whole: Sequence[Sequence[Judged]], with_regions: bool) -> list[Entry]:
     """Named by their model, with the run's first digits where a model is there twice."""
     models = [items[0].run.config.model for items in whole]
     entries = []
     for model, items in zip(models, whole, strict=True):
         name = model if models.count(model) == 1 else f"{model} {items[0].run.id.removeprefix('run-')[:6]}"
-        entries.append(_entry(name, model, items))
+        entries.append(_entry(name, model, items, with_regions))
     return entries
 
 
-def _entry(name: str, model: str, items: Sequence[Judged]) -> Entry:
+def _entry(name: str, model: str, items: Sequence[Judged], with_regions: bool) -> Entry:
     rows: dict[Pair, list[Row]] = {}
     run_of: dict[str, str] = {}
     for item in items:
-        for pair, found in _rows_by_pair(item)[model].items():
+        for pair, found in _rows_by_pair(item, with_regions)[model].items():
             rows.setdefault(pair, []).extend(found)
             run_of.update({row["case"]: item.run.id for row in found})
     summary = _summary(items[0], model) if len(items) == 1 else {}
@@ -230,26 +238,27 @@ def _entry(name: str, model: str, items: Sequence[Judged]) -> Entry:
     return Entry(name, model, not is_run, rows, summary, costs, checks, run_of if is_run else {}, is_paired)
 
 
-def _baselines(taken: set[str], item_groups: Sequence[Sequence[Judged]]) -> list[Entry]:
+def _baselines(taken: set[str], item_groups: Sequence[Sequence[Judged]], with_regions: bool) -> list[Entry]:
     found: dict[str, Entry] = {}
     for items in item_groups:
-        for model in _rows_by_pair(items[0]):
-            entry = _entry(model.replace("_", " "), model, items) if model not in taken else None
+        for model in _rows_by_pair(items[0], with_regions):
+            entry = _entry(model.replace("_", " "), model, items, with_regions) if model not in taken else None
             if entry is not None and len(entry.rows) > len(found[model].rows if model in found else ()):
                 found[model] = entry
     return list(found.values())
 
 
-def _rows_by_pair(item: Judged) -> dict[str, dict[Pair, list[Row]]]:
+def _rows_by_pair(item: Judged, with_regions: bool) -> dict[str, dict[Pair, list[Row]]]:
     path = item.run.folder / "results.json"
-    return _indexed(path, path.stat().st_mtime_ns)
+    return _indexed(path, path.stat().st_mtime_ns, with_regions)
 
 
-@lru_cache(maxsize=64)
-def _indexed(path: Path, changed: int) -> dict[str, dict[Pair, list[Row]]]:
+@lru_cache(maxsize=128)
+def _indexed(path: Path, changed: int, with_regions: bool) -> dict[str, dict[Pair, list[Row]]]:
     """Model -> pair -> rows."""
     found: dict[str, dict[Pair, list[Row]]] = {}
-    for row in _read(path, changed)["rows"]:
+    result = Run(path.parent).result if with_regions else _read(path, changed)
+    for row in result["rows"]:
         pair = (tuple(row["given"]), str(row["target"]))
         found.setdefault(row["model"], {}).setdefault(pair, []).append(row)
     return found
