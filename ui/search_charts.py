@@ -106,8 +106,8 @@ def pair_chart(table: Mapping[str, Any], across: str, down: str, ink: str) -> go
     figure.update_layout(
         height=90 + 64 * max(3, len(lines)),
         margin={"l": 8, "r": 8, "t": 16, "b": 8},
-        xaxis={"title": words_of(across), "type": "category", "showgrid": False},
-        yaxis={"title": words_of(down), "type": "category", "showgrid": False},
+        xaxis={"title": words_of(across), "automargin": True, "type": "category", "showgrid": False},
+        yaxis={"title": words_of(down), "automargin": True, "type": "category", "showgrid": False},
         plot_bgcolor="rgba(0,0,0,0)",
     )
     return figure
@@ -147,7 +147,11 @@ def interval_chart(table: Mapping[str, Any], names: Mapping[int, str]) -> go.Fig
         height=80 + 28 * max(3, len(rows)),
         margin={"l": 8, "r": 12, "t": 8, "b": 8},
         showlegend=False,
-        xaxis={"title": METRICS[metric].name, "zeroline": False},
-        yaxis={"categoryorder": "array", "categoryarray": [names[row["point"]] for row in rows][::-1]},
+        xaxis={"title": METRICS[metric].name, "zeroline": False, "automargin": True},
+        yaxis={
+            "categoryorder": "array",
+            "categoryarray": [names[row["point"]] for row in rows][::-1],
+            "automargin": True,
+        },
     )
     return figure
