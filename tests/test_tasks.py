@@ -211,7 +211,8 @@ def test_a_run_learns_its_tasks_keeps_its_heads_and_is_judged_on_them(
     assert isinstance(loaded.model.heads, Heads)
     batch = make_batch(labelled, [("case-1", 3)], loaded.model.shapes)
     ours, theirs = answers_of(loaded.model, batch), answers_of(trained, batch)
-    assert all(torch.equal(ours[task], theirs[task]) for task in TASKS)
+    for task in TASKS:  # one computes in the memory format of learning, the other in that of synthesis
+        torch.testing.assert_close(ours[task], theirs[task], rtol=1e-4, atol=1e-5)
     rows = {(row["task"], row["metric"]): row["value"] for row in task_rows(loaded, "case-1", ["T1"])}
     assert rows["blob", "Dice"] > 0.8
     assert rows["diagnosis", "probability"] > 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from pathlib import Path
 
 import streamlit as st
 
@@ -46,6 +47,9 @@ def _has_news() -> bool:
 
 def _out() -> None:
     st.markdown("**Save**", help=WHAT)
+    if not any(place.is_dir() and any(place.iterdir()) for place in _kept_places()):
+        st.caption("There is nothing to save yet.")
+        return
     done = next((job for job in list_jobs(workspace()) if job.kind == "export" and job.state == "finished"), None)
     busy = is_running("export")
     with st.container(horizontal=True, gap="small"):
@@ -57,6 +61,10 @@ def _out() -> None:
             st.rerun()
         if done is not None and not busy:
             _download(done)
+
+
+def _kept_places() -> tuple[Path, ...]:
+    return workspace().cohorts, workspace().datasets, workspace().runs
 
 
 def _download(job: Job) -> None:
