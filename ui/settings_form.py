@@ -124,7 +124,8 @@ def settings_form(
 
 def _under_headings(kind: type[Settings], questions: Sequence[Question]) -> dict[str, list[Question]]:
     """Heading -> its questions; what stands under none comes last, under ""."""
-    named = {heading: [q for q in questions if q.name in names] for heading, names in kind.headings.items()}
+    asked = {q.name: q for q in questions}
+    named = {heading: [asked[n] for n in names if n in asked] for heading, names in kind.headings.items()}
     known = {name for names in kind.headings.values() for name in names}
     named[""] = [q for q in questions if q.name not in known]
     return {heading: together for heading, together in named.items() if together}
