@@ -27,14 +27,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks import Figures, is_quick_try
+from benchmarks.generated import generated_dataset
 from core.batches import informative_rows, make_batch
 from core.dataset import Dataset
-from core.demo import make_cohort
 from core.models import MODELS
 from core.models.base import Batch
 from core.models.private_vae import PrivateVAE
-from core.prepare import prepare
-from core.recipes import make_recipe
 from core.runs import Run
 from core.synthesis import BATCH_SIZE, LoadedRun, load_run, to_device
 from core.train import make_config, train
@@ -94,8 +92,7 @@ def measure_factors() -> Figures:
     figures: Figures = {}
     with tempfile.TemporaryDirectory() as place:
         workspace = Workspace(Path(place))
-        cohort = make_cohort(workspace, n_cases, 0, "medium", "factors")
-        dataset = prepare(workspace, cohort, "factors", make_recipe("brain-mr-ct", {"spacing_mm": SPACING_MM}))
+        dataset = generated_dataset(workspace, "factors", n_cases, spacing_mm=SPACING_MM)
         for name in names:
             began = time.process_time()
             loaded = _trained(workspace, dataset, name, int(os.environ.get("FACTORS_EPOCHS", "1" if quick else "4")))

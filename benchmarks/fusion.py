@@ -33,16 +33,13 @@ import numpy as np
 import torch
 
 from benchmarks import Figures, is_quick_try
+from benchmarks.generated import generated_dataset
 from core.assembly import build_model
 from core.batches import informative_rows, make_batch
 from core.compare import compare_case
 from core.dataset import Dataset, Split
-from core.demo import make_cohort
-from core.errors import NotFoundError
 from core.models.base import Model, place
-from core.prepare import prepare
 from core.progress import silent
-from core.recipes import make_recipe
 from core.runs import Run
 from core.statistics import mean_interval
 from core.synthesis import LoadedRun, to_device
@@ -68,21 +65,13 @@ def measure_fusion() -> Figures:
     n_cases, steps, seeds = (int(os.environ.get(f"FUSION_{name}", value)) for name, value in _sizes(quick).items())
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(os.environ.get("FUSION_FOLDER", folder)))
-        bench = Bench(workspace, _dataset(workspace, n_cases), steps)
+        bench = Bench(workspace, generated_dataset(workspace, "fusion", n_cases, spacing_mm=SPACING_MM), steps)
         found = [_kept(bench, seed) for seed in range(seeds)]
     scores: Scores = {
         measure: {case: float(np.mean([one[measure][case] for one in found])) for case in found[0][measure]}
         for measure in found[0]
     }
     return _claims(scores)
-
-
-def _dataset(workspace: Workspace, n_cases: int) -> Dataset:
-    try:
-        return Dataset.open(workspace, "fusion")
-    except NotFoundError:
-        cohort = make_cohort(workspace, n_cases, 0, "medium", "fusion")
-        return prepare(workspace, cohort, "fusion", make_recipe("brain-mr-ct", {"spacing_mm": SPACING_MM}))
 
 
 def _kept(bench: Bench, seed: int) -> Scores:

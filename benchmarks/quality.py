@@ -28,18 +28,15 @@ import numpy as np
 import torch
 
 from benchmarks import Figures, Targets, is_quick_try
+from benchmarks.generated import generated_dataset
 from core.assembly import build_model
 from core.dataset import Dataset
-from core.demo import make_cohort
-from core.errors import NotFoundError
 from core.fit import fit_once
 from core.judging import judged_mask
 from core.metrics import mae
 from core.models import MODELS
 from core.models.base import place
-from core.prepare import prepare
 from core.progress import silent
-from core.recipes import make_recipe
 from core.runs import Run
 from core.schedule import Clock
 from core.statistics import mean_interval
@@ -128,7 +125,7 @@ def measure_quality() -> Figures:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(os.environ.get("QUALITY_FOLDER", folder)))
-        bench = Bench(workspace, _dataset(workspace))
+        bench = Bench(workspace, generated_dataset(workspace, "quality", N_CASES))
         errors = {name: {task: bench.errors(name, task) for task in TASKS} for name in NAMES}
     figures: Figures = {}
     for name, found in errors.items():
@@ -139,14 +136,6 @@ def measure_quality() -> Figures:
             if name == BEST and ALONE in errors:
                 figures |= _excess(f"{name}_{task}_over_alone", values, errors[ALONE][task])
     return figures
-
-
-def _dataset(workspace: Workspace) -> Dataset:
-    try:
-        return Dataset.open(workspace, "quality")
-    except NotFoundError:
-        cohort = make_cohort(workspace, N_CASES, 0, "medium", "quality")
-        return prepare(workspace, cohort, "quality", make_recipe("brain-mr-ct"))
 
 
 def _excess(name: str, values: Errors, rival: Errors) -> Figures:
