@@ -37,7 +37,7 @@ def drop_modalities(batch: Batch, chance: float, rng: np.random.Generator) -> Ba
     present = torch.stack(list(batch.present.values()))
     draws = _tensor(rng.uniform(size=tuple(present.shape)), batch).masked_fill(~present, -1.0)
     stays = present & ((draws >= chance) | (draws == draws.amax(0)))
-    return replace(batch, present=dict(zip(batch.present, stays, strict=True)))
+    return batch.showing(stays)
 
 
 def _grid(batch: Batch, rng: np.random.Generator) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +12,7 @@ from core.metrics import DATA_RANGE, METRICS_VERSION
 from core.preprocess.steps import STEPS
 from core.recipes import PrepareConfig
 from core.types import PHYSICAL_UNITS
-from core.workspace import plain
+from core.workspace import digest_of, plain
 
 
 def protocol_of(dataset: Dataset, split: Split, cases: Sequence[str]) -> dict[str, Any]:
@@ -26,7 +24,7 @@ def protocol_of(dataset: Dataset, split: Split, cases: Sequence[str]) -> dict[st
         "cases": list(cases),
         "held_out": not set(cases) & {*split.train, *split.val},
         "n_train": len(split.train),
-        "split": _digest([split.train, split.val, split.test]),
+        "split": digest_of([split.train, split.val, split.test]),
         "mask": "the dataset's foreground mask, within the target's field of view where one is known",
         "normaliser": dataset.index["recipe"],
         "data_range": DATA_RANGE,
@@ -41,7 +39,7 @@ def protocol_of(dataset: Dataset, split: Split, cases: Sequence[str]) -> dict[st
 def fingerprint_of(protocol: Mapping[str, Any]) -> str:
     """Equal for numbers that may be compared, also of protocols that earlier versions wrote."""
     told = {name: value for name, value in protocol.items() if name != "fingerprint"}
-    return _digest({**told, "normaliser": _telling(protocol["normaliser"])})
+    return digest_of({**told, "normaliser": _telling(protocol["normaliser"])})
 
 
 DIFFERENCES = {  # part of a protocol -> what differs, in words
@@ -110,7 +108,3 @@ def _is_on(step: str, values: Mapping[str, Any]) -> bool:
 
 def _mae_unit(unit: str) -> str:
     return unit if unit in PHYSICAL_UNITS else "0-1 scale"
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()[:16]

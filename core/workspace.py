@@ -19,7 +19,7 @@ from typing import Any
 from core.errors import InvalidConfigError
 
 GUESTS = "workspaces"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"  # of a folder
 
 
 def safe_name(text: str) -> str:
@@ -28,7 +28,7 @@ def safe_name(text: str) -> str:
     Raises:
         InvalidConfigError: Anything else; nothing is silently replaced.
     """
-    if not _NAME.fullmatch(text):
+    if not re.fullmatch(NAME, text):
         raise InvalidConfigError(
             "A name has 1 to 64 letters, digits, '-' or '_', and starts with a letter or digit.", "NAME"
         )
@@ -78,6 +78,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def digest_of(value: Any) -> str:
+    """64 bits of a SHA-256 over `value` as JSON, in hexadecimal digits."""
+    return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def write_json(path: Path, value: Any) -> None:

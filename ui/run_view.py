@@ -10,6 +10,7 @@ from core.dataset import Dataset
 from core.errors import UserError
 from core.jobs import BACKENDS
 from core.runs import ENDED, Job, Run, Status, list_jobs, list_runs
+from core.search.grid import said
 from ui.archive_view import save_run_button
 from ui.confirm import confirm_button
 from ui.errors import guard
@@ -242,7 +243,7 @@ def _settings(run: Run) -> None:
     values = {**config.model_settings, **config.train.model_dump(), "seed": config.seed}
     left, right = st.columns(2)
     with left:
-        rows = [{"Setting": spoken(name), "Value": _said(value)} for name, value in values.items()]
+        rows = [{"Setting": spoken(name), "Value": said(value, ", ")} for name, value in values.items()]
         st.dataframe(rows, hide_index=True, width="stretch", height=min(38 + 35 * len(rows), 460))
     with right:
         from ui.run_form import split_table
@@ -252,14 +253,6 @@ def _settings(run: Run) -> None:
             split_table(dataset.split_of(config))
         except UserError as error:
             st.caption(str(error))
-
-
-def _said(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(str(item) for item in value) or "all"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _is_simulated(run: Run) -> bool:

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from core.config import Settings
+from core.workspace import NAME
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\z")]
+Name = Annotated[str, Field(pattern=rf"^{NAME}\z")]
 Word = Annotated[str, Field(max_length=80, pattern=r"^[\w .,+%*()/-]*\z")]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\z")]

@@ -68,7 +68,10 @@ def times(x: Tensor, n: int) -> Tensor:
 
 
 def on_rows(network: Callable[[Tensor], Tensor], x: Tensor, rows: Tensor) -> Tensor:
-    """`network(x)` where `rows` (B,) is True, of which there is one at least; zeros elsewhere, which cost nothing."""
+    """`network(x)` where `rows` (B,) is True; zeros elsewhere, which cost nothing.
+
+    With no such row at all it runs on every one: what a caller ignores then still sends its (zero) gradient.
+    """
     at = rows.nonzero()[:, 0]
     return network(x) if len(at) in (0, len(x)) else put_rows(network(x[at]), at, len(x))
 

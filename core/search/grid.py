@@ -33,12 +33,12 @@ class Point:
         return ", ".join(f"{key.partition('.')[2]} {said(value)}" for key, value in self.values.items())
 
 
-def said(value: Any) -> str:
+def said(value: Any, between: str = " + ") -> str:
     """A value as a person reads it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return " + ".join(str(item) for item in value) or "all"
+        return between.join(str(item) for item in value) or "all"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -26,7 +24,7 @@ from core.search.rounds import Verdict
 from core.search.settings import SearchConfig
 from core.synthesis import LoadedRun, load_run, supported_targets
 from core.train import make_config, train
-from core.workspace import Workspace, plain, read_json, write_json
+from core.workspace import Workspace, digest_of, read_json, write_json
 
 ENDS_ALL = (DISK_FULL, "DATASET-CHANGED", "NO-GPU")  # what no other point could escape either
 
@@ -100,7 +98,7 @@ class Trials:
 
 def key_of(config: RunConfig) -> str:
     """The same for the same config, which gives the same result."""
-    return hashlib.sha256(json.dumps(plain(config.model_dump()), sort_keys=True).encode()).hexdigest()[:16]
+    return digest_of(config.model_dump())
 
 
 def score(loaded: LoadedRun, case_id: str, target: str = "") -> dict[str, float]:
