@@ -129,6 +129,25 @@ def results(path: Path) -> None:
         raise refused("results")
 
 
+def regions(path: Path) -> None:
+    """Scores of regions: numbers under short names, a line for each row of the results."""
+    lines = read_json(path)
+    if not isinstance(lines, list) or len(lines) != _n_rows(path.with_name("results.json")):
+        raise refused("scores of regions")
+    for line in lines:
+        if not isinstance(line, dict) or not all(
+            len(name) <= MAX_TEXT and (value is None or isinstance(value, int | float)) for name, value in line.items()
+        ):
+            raise refused("scores of regions")
+
+
+def _n_rows(path: Path) -> int:
+    """Of a run's results; -1 where it has none."""
+    found = read_json(path) if path.exists() else None
+    rows = found.get("rows") if isinstance(found, dict) else None
+    return len(rows) if isinstance(rows, list) else -1
+
+
 def weights_sum(path: Path) -> None:
     text = path.read_bytes()[:200].split()
     if not text or len(text[0]) != 64 or path.stat().st_size > 200:
@@ -225,5 +244,6 @@ CHECKS: dict[str, Callable[[Path], Any]] = {  # kind of file (layout.PATTERNS) -
     "weights": weights,
     "sum": weights_sum,
     "results": results,
+    "regions": regions,
     "arrays": arrays,
 }

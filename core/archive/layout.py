@@ -22,6 +22,7 @@ PATTERNS = {  # kind of file -> name; the groups are the thing it belongs to
     "weights": rf"(runs/{NAME})/weights\.safetensors",
     "sum": rf"(runs/{NAME})/weights\.sha256",
     "results": rf"(runs/{NAME})/results\.json",
+    "regions": rf"(runs/{NAME})/regions\.json",
     "arrays": rf"(runs/{NAME})/(?:embedding|(?:previews|projections)/{NAME})\.npz",
 }
 _COMPILED = {kind: re.compile(pattern) for kind, pattern in PATTERNS.items()}

@@ -44,7 +44,7 @@ def full(tmp_path: Path) -> Workspace:
     (run.folder / "previews").mkdir()
     np.savez(run.folder / "previews" / "000010.npz", source__T1=np.zeros((4, 5), np.float16))
     np.savez(run.embedding_path, z=np.zeros((3, 2), np.float32), case=np.array(["case-0"] * 3))
-    run.write_result({"rows": []})
+    run.write_result({"rows": [{"target": "T2", "mae": 0.5, "mae@lesion": 0.25}]})
     run.update(state="finished", note="said by somebody", pid=77, created=5.0, started=6.0, ended=9.0)
     (run.folder / "log.txt").write_text("/home/somebody")
     (workspace.root / "uploads" / "upload-1").mkdir(parents=True)
@@ -106,6 +106,8 @@ def test_a_workspace_comes_in_elsewhere_as_it_went_out(full: Workspace, export: 
         9.0,
         [{"step": 1, "split": "train", "total": 0.5}],
     )
+    assert run.result == Run.open(full, run_id).result
+    assert run.result["rows"] == [{"target": "T2", "mae": 0.5, "mae@lesion": 0.25}]
     assert take_in(other, export) == {"added": [], "already": result["added"]}
 
 
@@ -224,6 +226,9 @@ HOSTILE = {
     "infinite JSON": (replaced("state.json", b"9.0", b"Infinity"), "ARCHIVE-CONTENT"),
     "deep JSON": (instead("results.json", b"[" * 100_000 + b"]" * 100_000), "ARCHIVE-CONTENT"),
     "a list of results": (instead("results.json", b"[]"), "ARCHIVE-CONTENT"),
+    "text among scores of regions": (instead("regions.json", b'[{"mae@lesion": "Doe"}]'), "ARCHIVE-CONTENT"),
+    "scores of more rows than there are": (instead("regions.json", b"[{}, {}]"), "ARCHIVE-CONTENT"),
+    "scores of regions without results": (without("results.json"), "ARCHIVE-CONTENT"),
     "objects in an array": (instead("images.npy", npy(OBJECTS)), "ARCHIVE-CONTENT"),
     "objects in arrays": (instead("embedding.npz", npz(OBJECTS)), "ARCHIVE-CONTENT"),
     "a cut array": (lambda f: {**f, (n := name_of(f, "images.npy")): f[n][:-8]}, "ARCHIVE-CONTENT"),
