@@ -7,7 +7,7 @@ altered by the truth: nothing is zeroed, rescaled or matched before it is measur
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
@@ -100,7 +100,7 @@ def evaluate(
         )
     cases = tuple(loaded.split.test if case_ids is None else case_ids)
     plans = {case_id: tasks_of(loaded, case_id, subsets) for case_id in cases}
-    done, total = 0, sum(len(tasks) for tasks in plans.values())
+    total = sum(len(tasks) for tasks in plans.values())
     found_leaks = find_leaks(
         loaded.dataset,
         loaded.split,
@@ -109,19 +109,9 @@ def evaluate(
         lambda *_: progress(0, total, "Looking for leaks"),
     )
     refuse_leaks(found_leaks)
-    progress(done, total, "Fitting the baselines")
+    progress(0, total, "Fitting the baselines")
     rivals = fit_baselines(loaded) if with_baselines and total else []
-    contenders = [Contender(loaded.run.config.model, loaded), *rivals]
-    rows: list[Row] = []
-    checks: list[Row] = []
-    for case_id, tasks in plans.items():
-        view = _view(loaded, case_id, {target for task in tasks for target in task.targets})
-        for task in tasks:
-            progress(done, total, f"{case_id} from {' + '.join(task.given)}")
-            found = [row for contender in contenders for row in _judge(contender, view, task)]
-            checks += _check_source(loaded, view, found, _stranger(loaded, cases, case_id, task))
-            rows += found
-            done += 1
+    rows, checks = _judge_all(loaded, rivals, plans, progress)
     answers = score_tasks(loaded, cases, lambda done, n, said="": progress(total, total, said), subsets == "small")
     progress(total, total, "Summing up")
     result = {
@@ -137,6 +127,25 @@ def evaluate(
         "cost": cost_of(loaded, _costs(loaded, plans)),
     }
     return dict(plain(result))
+
+
+def _judge_all(
+    loaded: LoadedRun, rivals: Sequence[Contender], plans: Mapping[str, Sequence[Task]], progress: Progress
+) -> tuple[list[Row], list[Row]]:
+    """Rows of the run and its rivals, and checks that the source is read; plans: case -> what is made of it."""
+    contenders = [Contender(loaded.run.config.model, loaded), *rivals]
+    rows: list[Row] = []
+    checks: list[Row] = []
+    done, total = 0, sum(len(tasks) for tasks in plans.values())
+    for case_id, tasks in plans.items():
+        view = _view(loaded, case_id, {target for task in tasks for target in task.targets})
+        for task in tasks:
+            progress(done, total, f"{case_id} from {' + '.join(task.given)}")
+            found = [row for contender in contenders for row in _judge(contender, view, task)]
+            checks += _check_source(loaded, view, found, _stranger(loaded, tuple(plans), case_id, task))
+            rows += found
+            done += 1
+    return rows, checks
 
 
 def judge_case(loaded: LoadedRun, case_id: str, tasks: Sequence[Task]) -> list[Row]:

@@ -4,8 +4,7 @@ job.json        kind and parameters, written once        state.json   state, pro
 history.jsonl   one line per logged step                  log.txt      what the worker printed
 cancel, pause   present when that was asked for          worker.lock   held by the living worker
 seen            present when somebody has looked at how it ended
-A run has besides: config.json, previews/, weights.safetensors + weights.sha256, results.json, regions.json,
-embedding.npz
+A run has besides: config.json, previews/, weights.safetensors + .sha256, results.json, regions.json, embedding.npz
 """
 
 from __future__ import annotations
