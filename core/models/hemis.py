@@ -30,7 +30,7 @@ class HeMIS(Model):
     """The code is what the shared network makes of the moments: maps at half the image's resolution."""
 
     title = "HeMIS (moments of feature maps)"
-    summary = "A shared code as rich as a U-Net's features, from any subset. Choose it for sharp images."
+    summary = "A shared code as rich as a U-Net's features, from any subset of modalities. Needs a long training."
 
     class Config(Settings):
         width: int = Field(24, ge=4, le=256, description="Channels at half resolution; more is slower and finer")
