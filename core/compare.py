@@ -6,8 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from core.judging import CaseJudge, judged_mask
 from core.structure import Mask
 from core.synthesis import LoadedRun, physical_scale, synthesise_case
@@ -19,7 +17,7 @@ class CompareResult:
     """A case from some modalities to one target; images (I, J, K) on the 0-1 scale.
 
     Attributes:
-        target, difference: None where the case has no such image; difference is synthesis - target.
+        source, target: memory-mapped; target is None where the case has no such image.
         mask: the voxels that are judged.
         metrics: of `CaseJudge`, MAE in `unit`; empty without a target.
         unit, scale, offset: value * scale + offset is in `unit`; 1 and 0 for "a.u.".
@@ -29,13 +27,17 @@ class CompareResult:
     source: dict[str, Array]
     target: Array | None
     synthesis: Array
-    difference: Array | None
     mask: Mask
     metrics: dict[str, float]
     unit: str
     scale: float
     offset: float
     seconds: float
+
+    @property
+    def difference(self) -> Array | None:
+        """synthesis - target."""
+        return None if self.target is None else self.synthesis - self.target
 
 
 def compare_case(loaded: LoadedRun, case_id: str, given: Sequence[str], target: str) -> CompareResult:
@@ -45,16 +47,15 @@ def compare_case(loaded: LoadedRun, case_id: str, given: Sequence[str], target: 
     synthesis = synthesise_case(loaded, case_id, given, [target])[target]
     seconds = time.perf_counter() - start
     has = dataset.record(case_id)["modalities"]
-    truth = np.array(dataset.volume(case_id, target)) if target in has else None
+    truth = dataset.volume(case_id, target) if target in has else None
     mask = judged_mask(dataset, case_id, target)
     known = physical_scale(dataset, case_id, target)
     scale, offset = known or (1.0, 0.0)
     is_judged = truth is not None and mask.any()
     return CompareResult(
-        source={m: np.array(dataset.volume(case_id, m)) for m in given},
+        source={m: dataset.volume(case_id, m) for m in given},
         target=truth,
         synthesis=synthesis,
-        difference=None if truth is None else synthesis - truth,
         mask=mask,
         metrics=CaseJudge(dataset, case_id, target, mask).scores(synthesis) if is_judged else {},
         unit=dataset.unit(target) if known else "a.u.",

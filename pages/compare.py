@@ -89,7 +89,7 @@ def download(loaded: LoadedRun, case_id: str, given: tuple[str, ...], target: st
     )
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
+@st.cache_resource(max_entries=24, show_spinner=False)
 def drawn(
     key: tuple[str, ...], _result: CompareResult, _dataset: Dataset, case_id: str, target: str
 ) -> tuple[list[Pane], bytes]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from core.render import (
     window_presets,
 )
 from core.types import LABEL_UNIT, Volume
+from ui.file_stamp import file_stamp
 from ui.histogram import histogram_chart, histogram_of
 from ui.state import State
 from ui.style import modality_chip
@@ -37,21 +37,40 @@ MAX_COLUMNS = 6
 ROW_WIDTH_PX = 840  # what a row of tiles takes on a 1400 pixel wide screen: drawn for it, so that letters stay sharp
 TILE_HEIGHT_PX = 500
 GAP_PX = 6
+Point = tuple[float, float, float]  # RAS millimetres
 AXIS_NAMES = ("Left to right", "Back to front", "Bottom to top")
 
 
 @st.cache_resource(max_entries=12, ttl=600, show_spinner=False)
-def _shown(folder: str, case_id: str, modality: str, preset: str, stamp: float) -> tuple[Volume, Window]:
-    """A volume and the window it is shown in. `stamp` is the file's time: another import, another entry."""
-    del stamp
-    volume = Cohort(Path(folder)).read_volume(case_id, modality)
+def _shown(_cohort: Cohort, case_id: str, modality: str, preset: str, stamp: str) -> tuple[Volume, Window]:
+    """A volume and the window it is shown in."""
+    volume = _cohort.read_volume(case_id, modality)
     return volume, default_window(volume, preset)
 
 
 def read_shown(cohort: Cohort, case_id: str, modality: str, preset: str = "") -> tuple[Volume, Window]:
     """The same, with the stamp looked up. `preset` names a window for Hounsfield units."""
-    stamp = (cohort.folder / case_id / "case.json").stat().st_mtime
-    return _shown(str(cohort.folder), case_id, modality, preset, stamp)
+    return _shown(cohort, case_id, modality, preset, stamp_of(cohort, case_id))
+
+
+def stamp_of(cohort: Cohort, case_id: str) -> str:
+    """Which case this is, whatever it is called: another import is another, visitors' shared demos are one."""
+    return file_stamp(cohort.folder / case_id / "case.json")
+
+
+@st.cache_data(max_entries=64, ttl=600, show_spinner=False)
+def _usual_ct_window(_cohort: Cohort, case_id: str, modality: str, stamp: str) -> str:
+    return usual_preset(_shown(_cohort, case_id, modality, "", stamp)[0].data)
+
+
+@st.cache_data(max_entries=256, ttl=600, show_spinner=False)
+def _tile_drawn(
+    _cohort: Cohort, image: tuple[str, str, str, str], point: Point, radiological: bool, width: int
+) -> tuple[bytes, str]:
+    """The picture of one modality, and its window in words; `image` is what `_shown` asks for."""
+    volume, window = _shown(_cohort, *image)
+    picture = tile(volume, window, np.asarray(point), radiological, width)
+    return webp(picture), "" if volume.is_label else window_words(window, volume.unit)
 
 
 @dataclass(frozen=True)
@@ -85,19 +104,21 @@ def case_slices(cohort: Cohort, case_id: str, radiological: bool) -> None:
     step_mm = min(min(facts["spacing_mm"]) for facts in volumes.values())
     point = _point(Box.around(volumes), axes, step_mm)
     in_hu = [modality for modality, facts in volumes.items() if facts["unit"] == "HU"]
-    preset = _ct_window(usual_preset(read_shown(cohort, case_id, in_hu[0])[0].data)) if in_hu else ""
+    stamp = stamp_of(cohort, case_id)
+    preset = _ct_window(_usual_ct_window(cohort, case_id, in_hu[0], stamp)) if in_hu else ""
     names = sorted(volumes, key=lambda modality: volumes[modality]["unit"] == LABEL_UNIT)
     n_columns = max(3, min(MAX_COLUMNS, len(names)))
     for start in range(0, len(names), n_columns):
         row = names[start : start + n_columns]
         for cell, modality in zip(st.columns(n_columns, gap="small"), row, strict=False):
             with cell:
-                volume, window = read_shown(cohort, case_id, modality, preset)
                 modality_chip(modality)
-                picture = tile(volume, window, point, radiological, ROW_WIDTH_PX // n_columns)
-                st.image(webp(picture), alt=f"{modality}: axial, coronal and sagittal slice")
-                if not volume.is_label:
-                    st.caption(window_words(window, volume.unit))
+                width = ROW_WIDTH_PX // n_columns
+                image = (case_id, modality, preset, stamp)
+                picture, words = _tile_drawn(cohort, image, point, radiological, width)
+                st.image(picture, alt=f"{modality}: axial, coronal and sagittal slice")
+                if words:
+                    st.caption(words)
     for modality, code in notes_of(volumes):
         st.caption(f"{NOTED} {modality}: {code_words(code)}")
 
@@ -115,7 +136,7 @@ def shown_planes(shape: Sequence[int]) -> list[Plane]:
     return planes or ["axial"]
 
 
-def _point(box: Box, axes: Collection[int], step_mm: float) -> NDArray[np.float64]:
+def _point(box: Box, axes: Collection[int], step_mm: float) -> Point:
     """A slider in millimetres for each axis along which there are slices."""
     point = []
     for axis, cell in enumerate(st.columns(3)):
@@ -129,7 +150,7 @@ def _point(box: Box, axes: Collection[int], step_mm: float) -> NDArray[np.float6
             tip = "Where the slices lie, in millimetres of the scanner's coordinates. All images follow."
             step = float(max(1, round(step_mm)))
             point.append(st.slider(f"{AXIS_NAMES[axis]} (mm)", low, high, middle, step, "%d", key=key, help=tip))
-    return np.asarray(point)
+    return point[0], point[1], point[2]
 
 
 def tile(volume: Volume, window: Window, point_mm: NDArray[np.float64], radiological: bool, width_px: int) -> Picture:

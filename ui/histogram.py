@@ -48,6 +48,12 @@ def _edges(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.f
 
 def histogram_chart(series: Mapping[str, Histogram], unit: str, key: str, height: int = 240) -> None:
     """One line per modality."""
+    figure = _figure(dict(series), unit, height)
+    st.plotly_chart(figure, key=key, config={"displaylogo": False}, alt=f"Histogram of {', '.join(series)}")
+
+
+@st.cache_resource(max_entries=64, ttl=600, show_spinner=False)
+def _figure(series: dict[str, Histogram], unit: str, height: int) -> go.Figure:
     figure = go.Figure()
     for name, (centres, shares) in series.items():
         line = {"color": modality_colour(name), "width": 2}
@@ -61,4 +67,4 @@ def histogram_chart(series: Mapping[str, Histogram], unit: str, key: str, height
         showlegend=len(series) > 1,
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
     )
-    st.plotly_chart(figure, key=key, config={"displaylogo": False}, alt=f"Histogram of {', '.join(series)}")
+    return figure

@@ -5,6 +5,7 @@ Visitors' demos are the machine's, as long as they changed nothing in them: thos
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,13 +58,16 @@ def _stamps(place: Workspace, run: Run) -> tuple[int, ...]:
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the model")
 def _load(root: str, run_id: str, stamps: tuple[int, ...]) -> Any:
+    import torch
+
     from core.synthesis import load_run
 
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))  # trainings and other pages want to go on
     place = Workspace(Path(root))
     return load_run(place, Run.open(place, run_id))
 
 
-@st.cache_resource(max_entries=16, show_spinner="Synthesising")
+@st.cache_resource(max_entries=32, show_spinner="Synthesising")
 def _compare(root: str, run_id: str, stamps: tuple[int, ...], case_id: str, given: tuple[str, ...], target: str) -> Any:
     from core.compare import compare_case
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,15 @@ from core.cohort import Cohort
 from core.config import build
 from core.display import PREPARED, draw_outlined, scaled
 from core.prepare import is_slow, preview
-from core.preprocess.grids import Mask
+from core.preprocess.intensity import NormaliseConfig
 from core.preprocess.steps import STEPS
 from core.recipes import RECIPE_SUMMARIES, RECIPES, PrepareConfig, recipe_from_text, recipe_to_text
 from core.render import PLANES, Look, Plane, Window, default_colours, slice_axis, webp
 from core.runs import ENDED, Job, list_jobs
 from core.stage_files import View, is_left_out, load_views, views_of
-from core.types import LABEL_UNIT, Volume
-from ui.histogram import histogram_chart, histogram_of
+from core.types import LABEL_UNIT
+from ui.case_view import stamp_of
+from ui.histogram import Histogram, histogram_chart, histogram_of
 from ui.jobs_banner import start_job
 from ui.settings_form import settings_form
 from ui.state import State, workspace
@@ -112,12 +114,65 @@ def _recipe_file(name: str, config: PrepareConfig) -> None:
             st.rerun()
 
 
-@st.cache_resource(max_entries=2, ttl=600, show_spinner="Preparing one image")
-def _views(folder: str, case_id: str, modality: str, config: str, stamp: float) -> Sequence[View]:
-    """All steps of one image; `stamp` is the time of the case's record."""
-    del stamp
-    stages = preview(Cohort(Path(folder)), case_id, modality, PrepareConfig.model_validate_json(config))
-    return views_of(stages, modality)
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """What a recipe does to one image: `key` says all that it depends on, `read` gives it."""
+
+    key: tuple[str, ...]
+    read: Callable[[], Sequence[View]]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What is told of all steps together: the prepared image's shape, and histograms before and after."""
+
+    is_left_out: bool
+    shape: tuple[int, ...]
+    unit: str
+    before: Histogram
+    after: Histogram
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One pane."""
+
+    title: str
+    tip: str | None
+    picture: bytes
+    caption: str
+
+
+@st.cache_resource(max_entries=4, ttl=600, show_spinner="Preparing one image")
+def _views(_cohort: Cohort, case_id: str, modality: str, config: str, stamp: str) -> Sequence[View]:
+    """All steps of one image."""
+    return views_of(preview(_cohort, case_id, modality, PrepareConfig.model_validate_json(config)), modality)
+
+
+@st.cache_data(max_entries=128, ttl=600, show_spinner=False)
+def _overview(key: tuple[str, ...], _read: Callable[[], Sequence[View]]) -> Overview:
+    views = _read()
+    first, last = views[0].volume, views[-1]
+    inside = last.volume.data[last.mask] if last.mask.any() else last.volume.data
+    shape = last.volume.data.shape
+    return Overview(is_left_out(views), shape, first.unit, histogram_of(first.data), histogram_of(inside))
+
+
+@st.cache_data(max_entries=128, ttl=600, show_spinner=False)
+def _drawn(
+    key: tuple[str, ...], _read: Callable[[], Sequence[View]], plane: Plane, index: int, normalise: str
+) -> list[Drawn]:
+    """Every step at the same place in the patient."""
+    views = _read()
+    first, grid = views[0].volume, views[-1].volume
+    centre = [(size - 1) / 2 for size in grid.data.shape]
+    centre[slice_axis(plane)] = index
+    point = grid.affine @ [*centre, 1.0]
+    window, settings = default_window(first), NormaliseConfig.model_validate_json(normalise)
+    prepared = PREPARED
+    if first.unit == "HU" and settings.method_of(first) == "window":
+        prepared = scaled(window, settings.ct_high - settings.ct_low, settings.ct_low)
+    return [_pane(view, plane, point, prepared if view.step == "normalise" else window) for view in views]
 
 
 def images_of(cohort: Cohort, case_id: str) -> list[str]:
@@ -135,31 +190,33 @@ def steps_view(cohort: Cohort, case_id: str, config: PrepareConfig) -> None:
             "Plane", PLANES, default="axial", format_func=str.capitalize, required=True, key="steps-plane"
         )
     name = str(modality or images[0])
-    views = _tried(cohort, case_id, name, config) if is_slow(config) else _at_once(cohort, case_id, name, config)
-    if not views:
+    found = _tried if is_slow(config) else _at_once
+    steps = found(cohort, case_id, name, config)
+    if steps is None:
         return
-    if is_left_out(views):
+    told = _overview(steps.key, steps.read)
+    if told.is_left_out:
         st.warning(LEFT_OUT, icon=":material/visibility_off:")
-    _pictures(views, plane or "axial", config)
-    if not is_left_out(views):
-        _histograms(views[0].volume, views[-1].volume, views[-1].mask)
+    _pictures(steps, told, plane or "axial", config)
+    if not told.is_left_out:
+        _histograms(name, told)
 
 
-def _at_once(cohort: Cohort, case_id: str, modality: str, config: PrepareConfig) -> Sequence[View]:
-    stamp = (cohort.folder / case_id / "case.json").stat().st_mtime
-    return _views(str(cohort.folder), case_id, modality, config.model_dump_json(), stamp)
+def _at_once(cohort: Cohort, case_id: str, modality: str, config: PrepareConfig) -> Steps:
+    said = (case_id, modality, config.model_dump_json(), stamp_of(cohort, case_id))
+    return Steps(said, lambda: _views(cohort, *said))
 
 
-def _tried(cohort: Cohort, case_id: str, modality: str, config: PrepareConfig) -> Sequence[View]:
+def _tried(cohort: Cohort, case_id: str, modality: str, config: PrepareConfig) -> Steps | None:
     """The last try of this very recipe on this image; else a button that starts one."""
     wanted = {"cohort": cohort.name, "case": case_id, "modality": modality, "recipe": config.model_dump(mode="json")}
     tries = [job for job in list_jobs(workspace()) if job.kind == "preview"]
     job = next((job for job in tries if job.params == wanted), None)
-    if job is not None and job.state == "finished":
-        return load_views(job.folder)
+    if job is not None and job.state == "finished" and load_views(job.folder):
+        return Steps((str(job.folder),), partial(load_views, job.folder))
     if job is not None and job.state not in ENDED:
         st.info("The recipe is being tried on this image. The pictures come here when that is done.")
-        return ()
+        return None
     if job is not None and job.status.error:
         st.error(job.status.error)
     st.caption("Some steps of this recipe take seconds a case, so they are tried on demand.")
@@ -168,7 +225,7 @@ def _tried(cohort: Cohort, case_id: str, modality: str, config: PrepareConfig) -
         _forget(tries)
         start_job("preview", dict(wanted))
         st.rerun()
-    return ()
+    return None
 
 
 def _forget(tries: Sequence[Job]) -> None:
@@ -178,49 +235,42 @@ def _forget(tries: Sequence[Job]) -> None:
             job.delete()
 
 
-def _pictures(views: Sequence[View], plane: Plane, config: PrepareConfig) -> None:
-    first, grid = views[0].volume, views[-1].volume
-    axis = slice_axis(plane)
-    n = grid.data.shape[axis]
+def _pictures(steps: Steps, told: Overview, plane: Plane, config: PrepareConfig) -> None:
+    n = told.shape[slice_axis(plane)]
     index = n // 2
     if n > 1:
         tip = "Which slice of the prepared image; the others show the same place."
         index = st.slider("Slice", 0, n - 1, n // 2, key=f"steps-slice-{plane}-{n}", help=tip)
-    centre = [(size - 1) / 2 for size in grid.data.shape]
-    centre[axis] = index
-    point = grid.affine @ [*centre, 1.0]
-    window, prepared = default_window(first), PREPARED
-    if first.unit == "HU" and config.normalise.method_of(first) == "window":
-        low, high = config.normalise.ct_low, config.normalise.ct_high
-        prepared = scaled(window, high - low, low)
-    n_columns = PANES_A_ROW + (len(views) % PANES_A_ROW == 1)
-    for start in range(0, len(views), n_columns):
-        row = views[start : start + n_columns]
-        for cell, view in zip(st.columns(n_columns, gap="small"), row, strict=False):
+    panes = _drawn(steps.key, steps.read, plane, index, config.normalise.model_dump_json())
+    n_columns = PANES_A_ROW + (len(panes) % PANES_A_ROW == 1)
+    for start in range(0, len(panes), n_columns):
+        row = panes[start : start + n_columns]
+        for cell, pane in zip(st.columns(n_columns, gap="small"), row, strict=False):
             with cell:
-                _pane(view, plane, point, prepared if view.step == "normalise" else window)
+                st.markdown(f"**{pane.title}**", help=pane.tip)
+                st.image(pane.picture, alt=f"{pane.title}, {plane} slice")
+                st.caption(pane.caption)
 
 
-def _pane(view: View, plane: Plane, point: NDArray[np.float64], window: Window) -> None:
+def _pane(view: View, plane: Plane, point: NDArray[np.float64], window: Window) -> Drawn:
     """One image after one step, at the same place in the patient as the others."""
     volume, axis = view.volume, slice_axis(plane)
     voxel = np.rint(np.linalg.inv(volume.affine) @ point)[:3].astype(int)
     at = int(np.clip(voxel[axis], 0, volume.data.shape[axis] - 1))
     look = Look(plane, True, window, default_colours(volume.modality, volume.unit), PANE_HEIGHT_PX)
-    title = STEPS[view.step].title if view.step in STEPS else "As imported"
-    st.markdown(f"**{title}**", help=STEPS[view.step].summary if view.step in STEPS else None)
+    step = STEPS.get(view.step)
     mask = view.mask if view.step == "mask" else None
-    st.image(webp(draw_outlined(volume.data, mask, volume.spacing_mm, at, look)), alt=f"{title}, {plane} slice")
+    picture = webp(draw_outlined(volume.data, mask, volume.spacing_mm, at, look))
     took = f"  \n{view.seconds:.1f} s" if view.seconds >= 0.05 else ""
-    st.caption(f"{size_words(volume.data.shape)}  \n{spacing_words(volume.spacing_mm)}{took}")
+    caption = f"{size_words(volume.data.shape)}  \n{spacing_words(volume.spacing_mm)}{took}"
+    return Drawn(step.title if step else "As imported", step.summary if step else None, picture, caption)
 
 
-def _histograms(before: Volume, after: Volume, mask: Mask) -> None:
-    inside = after.data[mask] if mask.any() else after.data
+def _histograms(modality: str, told: Overview) -> None:
     left, right = st.columns(2)
     with left:
         st.markdown("**Before**", help="Intensities as imported, background left out")
-        histogram_chart({before.modality: histogram_of(before.data)}, before.unit, "histogram-before", 210)
+        histogram_chart({modality: told.before}, told.unit, "histogram-before", 210)
     with right:
         st.markdown("**After**", help="Intensities inside the mask, on the common scale of the dataset")
-        histogram_chart({after.modality: histogram_of(inside)}, "scaled, 0 to 1", "histogram-after", 210)
+        histogram_chart({modality: told.after}, "scaled, 0 to 1", "histogram-after", 210)
