@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata, wilcoxon
+from scipy.stats import beta, norm, rankdata, wilcoxon
 
 MIN_CASES = 6  # below, an interval says more of the method than of the data: show the cases
 MIN_TEST_CASES = 9  # below, hardly any difference could pass a test that several rivals share
@@ -48,6 +48,18 @@ def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
     levels = norm.cdf(bias + z / (1 - _acceleration(unit) * z))
     low, high = mean + spread * np.quantile(means, levels)
     return Interval(mean, float(low), float(high), n)
+
+
+def exact_interval(n_true: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share, from how many of n cases it holds for.
+
+    Source:
+        Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404.
+    """
+    tail = (1 - LEVEL) / 2
+    low = float(beta.ppf(tail, n_true, n - n_true + 1)) if n_true > 0 else 0.0
+    high = float(beta.ppf(1 - tail, n_true + 1, n - n_true)) if n_true < n else 1.0
+    return low, high
 
 
 def spread(values: Sequence[float]) -> tuple[float, tuple[float, float, float]]:
