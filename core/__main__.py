@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from core.commands import archive, data, runs, search
+from core.commands import archive, data, runs, search, uncertainty
 from core.errors import UserError
 from core.workspace import plain
 
@@ -24,6 +24,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 app.add_typer(data.verbs)
 app.add_typer(runs.verbs)
 app.add_typer(search.verbs)
+app.add_typer(uncertainty.verbs)
 app.add_typer(archive.verbs)
 
 NO_ROOM = {errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}

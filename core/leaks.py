@@ -65,7 +65,7 @@ def find_leaks(
     leaks = [
         Leak("same case", f"Case {case} is in the training and held out.") for case in sorted(set(split.test) & {*seen})
     ]
-    twins = _twins(dataset, part(progress, 0.0, 0.6))
+    twins = twins_in(dataset, part(progress, 0.0, 0.6))
     across = [twin for twin in twins if len({twin.first, twin.second} & {*held_out}) == 1 and _is_across(twin, seen)]
     leaks += [Leak("same image", _twin_words(twin, held_out)) for twin in across]
     kin = kin_of(dataset, held_out, seen, part(progress, 0.6, 0.95))
@@ -91,8 +91,8 @@ def refuse_leaks(report: LeakReport) -> None:
     raise InvalidConfigError(f"Held-out cases were not unseen, so numbers would flatter. {said}{more} {todo}", "LEAK")
 
 
-def _twins(dataset: Dataset, progress: Progress) -> Sequence[Twin]:
-    """As the check of the dataset found them, else found now."""
+def twins_in(dataset: Dataset, progress: Progress = silent) -> Sequence[Twin]:
+    """Pairs of cases with nearly the same image: as the check of the dataset found them, else found now."""
     report = read_report(dataset)
     return report.twins if report is not None else twins_of(dataset, progress)
 

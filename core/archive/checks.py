@@ -245,5 +245,6 @@ CHECKS: dict[str, Callable[[Path], Any]] = {  # kind of file (layout.PATTERNS) -
     "sum": weights_sum,
     "results": results,
     "regions": regions,
+    "uncertainty": results,
     "arrays": arrays,
 }

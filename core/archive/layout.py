@@ -23,6 +23,7 @@ PATTERNS = {  # kind of file -> name; the groups are the thing it belongs to
     "sum": rf"(runs/{NAME})/weights\.sha256",
     "results": rf"(runs/{NAME})/results\.json",
     "regions": rf"(runs/{NAME})/regions\.json",
+    "uncertainty": rf"(runs/{NAME})/uncertainty\.json",
     "arrays": rf"(runs/{NAME})/(?:embedding|(?:previews|projections)/{NAME})\.npz",
 }
 _COMPILED = {kind: re.compile(pattern) for kind, pattern in PATTERNS.items()}

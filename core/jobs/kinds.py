@@ -211,6 +211,20 @@ def evaluate(job: Job, workspace: Workspace, progress: Progress) -> Any:
     return result
 
 
+def uncertainty(job: Job, workspace: Workspace, progress: Progress) -> Any:
+    """params: run, device, pairs ([given, target] each; without it the usual ones), settings. Lies with the run."""
+    from core.config import build
+    from core.measured_doubt import told
+    from core.synthesis import load_run
+    from core.uncertainty import UncertaintyConfig, measure
+
+    _share_cores()
+    params = job.params
+    loaded = load_run(workspace, Run.open(workspace, params["run"]), params.get("device", "auto"))
+    pairs = [(tuple(given), target) for given, target in params["pairs"]] if params.get("pairs") else None
+    return told(measure(loaded, build(UncertaintyConfig, params.get("settings", {})), pairs, progress))
+
+
 def embed(job: Job, workspace: Workspace, progress: Progress) -> Any:
     """params: run, device, maps (projections to compute besides, so that no page ever waits for one)."""
     from core.embed import embed as run_embed
@@ -269,5 +283,6 @@ KINDS: dict[str, Callable[[Job, Workspace, Progress], Any]] = {
     "train": train,
     "search": search,
     "evaluate": evaluate,
+    "uncertainty": uncertainty,
     "embed": embed,
 }
