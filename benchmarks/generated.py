@@ -12,10 +12,10 @@ from core.recipes import make_recipe
 from core.workspace import Workspace
 
 
-def generated_dataset(workspace: Workspace, name: str, n_cases: int, **recipe: Any) -> Dataset:
-    """The one of that name that an earlier measurement left, else a new one of medium difficulty."""
+def generated_dataset(workspace: Workspace, name: str, n_cases: int, level: str = "medium", **recipe: Any) -> Dataset:
+    """The one of that name that an earlier measurement left, else a new one."""
     try:
         return Dataset.open(workspace, name)
     except NotFoundError:
-        cohort = make_cohort(workspace, n_cases, 0, "medium", name)
+        cohort = make_cohort(workspace, n_cases, 0, level, name)
         return prepare(workspace, cohort, name, make_recipe("brain-mr-ct", recipe))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks import (
     Benchmark,
+    coverage,
     damage,
     demo,
     factors,
@@ -55,6 +56,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "leaks": Benchmark(
         "planted leaks that are found, clean splits that are not accused", leaks.measure_leaks, leaks.TARGETS, False
+    ),
+    "coverage": Benchmark(
+        "whether 90 % error bars hold, by voxel, tissue and case", coverage.measure_coverage, coverage.TARGETS, False
     ),
     "kill": Benchmark(
         "SIGKILLs at random moments: lost, stuck, twice", kill.measure_kill, kill.TARGETS, is_quick=False
