@@ -8,6 +8,7 @@ const BLINK_MS = 600;
 const REPORT_MS = 500;
 const TILE_MM = 14;
 const NOTCH = 80; // pixels that a wheel reports for one notch, at least
+const BELOW = 0.5; // brightness of an image that colours lie on
 const GLIDE = 30; // pixels on a touch pad for one slice
 const INK = "rgb(222,226,236)";
 const LINE = "rgba(120,190,255,0.75)";
@@ -115,7 +116,7 @@ class Viewer {
   get shown() {
     const { panes } = this.content;
     if (this.view.mode === "side" || !this.view.pair) return panes;
-    const difference = panes.filter((pane) => pane.subtract);
+    const difference = panes.filter(isApart);
     return [{ ...this.content.byKey[this.view.pair[0]], key: "pair", isPair: true }, ...difference];
   }
 
@@ -204,6 +205,7 @@ class Viewer {
     ctx.imageSmoothingEnabled = true;
     ctx.imageSmoothingQuality = "high";
     if (pane.isPair) this.drawPair(ctx, cell);
+    else if (pane.over) this.drawOver(ctx, cell);
     else ctx.drawImage(this.picture(pane, plane, cell.small), box.x, box.y, box.w, box.h);
     this.drawCrosshair(ctx, cell);
     this.drawWords(ctx, cell);
@@ -240,6 +242,16 @@ class Viewer {
     }
     ctx.putImageData(image, 0, 0);
     return canvas;
+  }
+
+  drawOver(ctx, { pane, plane, box, small, other }) {
+    const place = [box.x, box.y, box.w, box.h];
+    ctx.globalAlpha = BELOW;
+    ctx.drawImage(this.picture(this.content.byKey[pane.over], plane, small), ...place);
+    ctx.globalAlpha = 1;
+    ctx.globalCompositeOperation = "screen"; // black adds nothing: what is certain stays grey
+    ctx.drawImage(this.picture(pane, plane, other), ...place);
+    ctx.globalCompositeOperation = "source-over";
   }
 
   drawPair(ctx, cell) {
@@ -364,7 +376,10 @@ class Viewer {
     const value = pane.value(this.index(position));
     const [low, high] = pane.window;
     const sign = pane.subtract && value > 0 ? "+" : "";
-    return `${sign}${number(value, pane, high - low)}${pane.unit ? ` ${pane.unit}` : ""}`;
+    const bar = pane.bar ? this.content.byKey[pane.bar].value(this.index(position)) : 0;
+    const width = bar > 0 ? ` \u00b1 ${number(bar, pane, high - low)}` : "";
+    const unit = pane.unit ? ` ${pane.unit}` : "";
+    return `${pane.over ? "\u00b1 " : sign}${number(value, pane, high - low)}${width}${unit}${bar > 0 ? " (90 %)" : ""}`;
   }
 
   drawStatus() {
@@ -463,11 +478,11 @@ class Viewer {
     const widen = Math.exp(dx / 250);
     for (const [group, [low, high]] of Object.entries(this.view.windows)) {
       const like = this.content.panes.find((other) => other.group === group);
-      if (group !== pane.group && (!this.view.isLinked || like.subtract || pane.subtract)) continue;
+      if (group !== pane.group && (!this.view.isLinked || isApart(like) || isApart(pane))) continue;
       const whole = like.window[1] - like.window[0];
       const level = like.subtract ? 0 : (low + high) / 2 + (dy / 300) * whole;
       const half = clamp(((high - low) / 2) * widen, whole / 200, whole * 10);
-      this.view.windows[group] = [level - half, level + half];
+      this.view.windows[group] = like.over ? [0, 2 * half] : [level - half, level + half];
     }
     this.draw();
   }
@@ -481,7 +496,7 @@ class Viewer {
   applyPreset(name) {
     if (!name) return this.resetWindows();
     const [unit, window] = this.content.presets[name];
-    for (const pane of this.content.panes) if (pane.unit === unit && !pane.subtract) this.view.windows[pane.group] = [...window];
+    for (const pane of this.content.panes) if (pane.unit === unit && !isApart(pane)) this.view.windows[pane.group] = [...window];
     return this.draw();
   }
 
@@ -568,7 +583,7 @@ class Viewer {
 
   pairTools() {
     const box = element("span", "pair");
-    const choices = this.content.panes.filter((pane) => !pane.subtract).map((pane) => [pane.key, pane.title]);
+    const choices = this.content.panes.filter((pane) => !isApart(pane)).map((pane) => [pane.key, pane.title]);
     this.slider = element("input");
     Object.assign(this.slider, { type: "range", min: 0, max: 1, step: 0.01, value: this.view.mix, title: "From the first to the second" });
     this.slider.setAttribute("aria-label", "Mix");
@@ -640,6 +655,10 @@ function element(tag, name = "") {
   const made = document.createElement(tag);
   if (name) made.className = name;
   return made;
+}
+
+function isApart(pane) { // its contrast is its own
+  return Boolean(pane.subtract || pane.over);
 }
 
 function clamp(value, low, high) {

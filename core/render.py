@@ -161,6 +161,8 @@ def colour_map(name: str) -> Picture:
         return np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
     if name == "hot":
         return _ramp(shares, HOT)
+    if name == "doubt":
+        return _ramp(shares, DOUBT)
     if name == "diverging":
         cold, warm = _ramp(1 - 2 * shares[:128], COLD), _ramp(2 * shares[128:] - 1, WARM)
         return np.concatenate([cold, warm])
@@ -170,6 +172,7 @@ def colour_map(name: str) -> Picture:
 Stops = tuple[tuple[int, int, int], ...]
 HOT: Stops = ((0, 0, 0), (118, 8, 24), (206, 52, 8), (247, 129, 4), (255, 205, 60), (255, 255, 235))
 COLD: Stops = ((0, 0, 0), (20, 66, 140), (38, 132, 230), (130, 195, 255), (225, 242, 255))
+DOUBT: Stops = ((0, 0, 0), (72, 20, 112), (150, 40, 150), (222, 84, 140), (250, 160, 150), (255, 236, 210))
 WARM: Stops = ((0, 0, 0), (140, 36, 14), (226, 94, 26), (255, 172, 96), (255, 237, 214))
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 

@@ -89,7 +89,7 @@ def measure(
     kept = old["pairs"] if old and old["protocol"]["fingerprint"] == protocol["fingerprint"] else []
     done = {(tuple(pair["given"]), pair["target"]) for pair in kept}
     tasks = _by_given([pair for pair in wanted if pair not in done])
-    record = {"run": loaded.run.id, "protocol": protocol, "pairs": list(kept)}
+    record: dict[str, Any] = {"run": loaded.run.id, "protocol": protocol, "pairs": list(kept)}
     for n, (given, targets) in enumerate(tasks.items()):
         own = part(progress, n / len(tasks), (n + 1) / len(tasks))
         record["pairs"] += _measure_task(loaded, plan, (given, targets), config, own)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from core.runs import list_runs
+from core.workspace import digest_of
+from ui.bars_view import OFF, choose_bars, with_bars
 from ui.comparison import caveat, metric_row, panes_of, scale_note
 from ui.empty import empty_state
 from ui.errors import guard
 from ui.frame import page_header
-from ui.loaded_run import comparison, loaded_run
+from ui.loaded_run import comparison, error_bars, loaded_run
 from ui.pickers import case_picker, choose, modality_boxes, run_picker
 from ui.run_form import makes_images
 from ui.slice_view import Pane, pack, slice_view
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from core.compare import CompareResult
     from core.dataset import Dataset
     from core.synthesis import LoadedRun
+    from core.types import Array
 
 PARTS = {"test": "held out", "val": "watched in training", "train": "training"}
 
@@ -91,10 +94,10 @@ def download(loaded: LoadedRun, case_id: str, given: tuple[str, ...], target: st
 
 @st.cache_resource(max_entries=24, show_spinner=False)
 def drawn(
-    key: tuple[str, ...], _result: CompareResult, _dataset: Dataset, case_id: str, target: str
+    key: tuple[str, ...], _result: CompareResult, _dataset: Dataset, case_id: str, target: str, _bars: Array | None
 ) -> tuple[list[Pane], bytes]:
     """The panes, and as the browser gets them; `key` says all that they depend on."""
-    panes = panes_of(_result, _dataset, case_id, target)
+    panes = with_bars(panes_of(_result, _dataset, case_id, target), _bars, _result)
     note = scale_note(_result.unit)
     return panes, pack(panes, _dataset.affine(case_id), ("target", "synthesis"), note, _result.mask)
 
@@ -116,11 +119,13 @@ def page() -> None:
     with choices:
         if result.metrics:
             metric_row(result)
+        rule, pair = choose_bars(run, given, target, case_id in loaded.split.test)
         download(loaded, case_id, given, target, result)
     with picture:
         remarks(loaded, case_id, given, target, result)
-        key = (str(loaded.dataset.folder), run.id, loaded.dataset.fingerprint, *given)
-        panes, payload = drawn(key, result, loaded.dataset, case_id, target)
+        key = (str(loaded.dataset.folder), run.id, loaded.dataset.fingerprint, rule, str(digest_of(pair)), *given)
+        bars = error_bars(place, run, case_id, pair, rule) if pair and rule != OFF else None
+        panes, payload = drawn(key, result, loaded.dataset, case_id, target, bars)
         slice_view(panes, loaded.dataset.affine(case_id), payload, result.mask)
 
 

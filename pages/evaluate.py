@@ -32,6 +32,7 @@ from ui.state import State, workspace
 from ui.style import simulated_badge
 from ui.switch import switch
 from ui.task_view import answered, task_view
+from ui.uncertainty_view import uncertainty_view
 from ui.words import count_words
 
 BEFORE, AFTER = ("run", "kind", "fold", "model", "case", "given", "target", "mae_unit"), ("seconds", "protocol")
@@ -39,6 +40,7 @@ VIEWS = {
     "subsets": "Every subset",
     "rivals": "Against the others",
     "source": "Does it read its source?",
+    "uncertainty": "Error bars",
     "protocol": "Protocol",
 }
 KINDS = {"synthesis": "Synthesis", "reconstruction": "Reconstruction"}
@@ -109,6 +111,8 @@ def show_run(table: Table, pair: Pair, pairs: list[Pair], metric: str, waiting: 
         protocol_view(table)
     elif view == "rivals":
         rivals_view(table, entry, pair, metric)
+    elif view == "uncertainty":
+        uncertainty_view(table, entry, pair)
     elif view == "source":
         source_check(entry, table.mae_units)
     elif view == "tasks":

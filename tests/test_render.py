@@ -155,7 +155,7 @@ def test_the_diverging_map_is_black_at_zero_and_equally_bright_on_both_sides():
     assert colours[20, 2] > colours[20, 0] and colours[235, 0] > colours[235, 2]  # blue below, orange above
 
 
-@pytest.mark.parametrize("name", ["grey", "hot"])
+@pytest.mark.parametrize("name", ["grey", "hot", "doubt"])
 def test_brightness_rises_along_a_map(name):
     colours = colour_map(name).astype(float)
     assert colours.shape == (256, 3)

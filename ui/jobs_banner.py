@@ -27,11 +27,12 @@ KINDS = {
     "preview": "Trying a recipe",
     "embed": "Embedding",
     "evaluate": "Evaluating",
+    "uncertainty": "Calibrating error bars",
     "search": "Searching",
     "export": "Packing the workspace",
     "restore": "Taking in an export",
 }
-SAID = ("train", "search", "evaluate", "embed")  # the others' pages say it themselves
+SAID = ("train", "search", "evaluate", "uncertainty", "embed")  # the others' pages say it themselves
 POLL = "2s"
 MAX_ROWS = 3
 COUNT = re.compile(r"\b\d+ of \d+\b")

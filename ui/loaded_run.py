@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from core.runs import Run
-from core.workspace import Workspace
+from core.types import Array
+from core.workspace import Workspace, digest_of
 
 if TYPE_CHECKING:
     from core.compare import CompareResult
@@ -32,6 +33,12 @@ def comparison(place: Workspace, run: Run, case_id: str, given: tuple[str, ...],
     """One case's synthesis beside the truth, computed once."""
     home = home_of(place, run)
     return _compare(str(home.root), run.id, _stamps(home, run), case_id, given, target)
+
+
+def error_bars(place: Workspace, run: Run, case_id: str, pair: dict[str, Any], rule: str) -> Array:
+    """Half the width of each voxel's bar on the 0-1 scale, computed once; `pair` is what calibration found."""
+    home = home_of(place, run)
+    return _bars(str(home.root), run.id, _stamps(home, run), case_id, (digest_of(pair), rule), pair)
 
 
 def home_of(place: Workspace, run: Run) -> Workspace:
@@ -74,3 +81,14 @@ def _compare(root: str, run_id: str, stamps: tuple[int, ...], case_id: str, give
     loaded = _load(root, run_id, stamps)
     with INFERENCE:
         return compare_case(loaded, case_id, given, target)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Computing error bars")
+def _bars(
+    root: str, run_id: str, stamps: tuple[int, ...], case_id: str, bars: tuple[str, str], _pair: dict[str, Any]
+) -> Any:
+    from core.error_bars import half_width
+
+    loaded = _load(root, run_id, stamps)
+    with INFERENCE:
+        return half_width(loaded, case_id, _pair, bars[1])

@@ -48,6 +48,8 @@ class Pane:
         unit: "HU", "SUV"; empty where values are on the prepared 0-1 scale.
         minus: (key, key) where this pane is the first minus the second; the browser computes it.
         is_masked: whether "Inside mask" hides what lies outside; for what a model made.
+        over: key of the pane that this one is laid over, in colours that let it through.
+        bar: key of the pane that holds half the width of this one's error bars.
     """
 
     key: str
@@ -59,10 +61,12 @@ class Pane:
     colours: str = "grey"
     minus: tuple[str, str] | None = None
     is_masked: bool = False
+    over: str = ""
+    bar: str = ""
 
     @property
     def group(self) -> str:
-        return self.key if self.minus else self.modality
+        return self.key if self.minus or self.over else self.modality
 
 
 def pack(
@@ -136,6 +140,8 @@ def _pane_header(pane: Pane, put: Any) -> dict[str, Any]:
         "colours": pane.colours,
         "colour": modality_colour(pane.modality),
         "is_masked": pane.is_masked,
+        "over": pane.over,
+        "bar": pane.bar,
         "window": [pane.window.low, pane.window.high],
     }
     if pane.minus:

@@ -38,6 +38,7 @@ class State:
     BESIDE = "beside"
     TASK = "task"
     RUN_VIEW = "run_view"
+    BARS = "bars"  # Compare: whose error bars are shown
     SEARCH = "search"
     FOUND_CASES = "cases"
 

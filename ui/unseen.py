@@ -10,7 +10,12 @@ from core.runs import Job, Run
 from ui.state import State
 from ui.words import STATES, ago_words, count_words
 
-PAGES = {"train": "pages/train.py", "evaluate": "pages/evaluate.py", "embed": "pages/latent.py"}
+PAGES = {
+    "train": "pages/train.py",
+    "evaluate": "pages/evaluate.py",
+    "uncertainty": "pages/evaluate.py",
+    "embed": "pages/latent.py",
+}
 TOLD = ("finished", "failed", "lost")  # who stops something knows that it has stopped
 
 

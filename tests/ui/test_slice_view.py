@@ -58,6 +58,15 @@ def test_the_difference_is_not_sent_but_computed():
     assert "Brain" in header["presets"]
 
 
+def test_error_bars_lie_over_their_image_and_keep_a_contrast_of_their_own():
+    made = Pane("synthesis", "CT", "CT", ct(), Window(0, 80), "HU", is_masked=True, bar="bar")
+    bar = Pane("bar", "b", "CT", ct(0, 90), Window(0, 60), "HU", "doubt", is_masked=True, over="synthesis")
+    header, volumes = unpacked(pack([made, bar], AFFINE, ("synthesis", "synthesis")))
+    assert [pane["group"] for pane in header["panes"]] == ["CT", "bar"]
+    assert (header["panes"][0]["bar"], header["panes"][1]["over"]) == ("bar", "synthesis")
+    np.testing.assert_allclose(volumes[1], ct(0, 90), atol=0.02)
+
+
 def test_the_same_content_has_the_same_id_and_other_content_another():
     first, again, other = (pack([Pane("a", "CT", "CT", ct() + n, Window(0, 1))], AFFINE, ("a", "a")) for n in (0, 0, 1))
     assert first == again
