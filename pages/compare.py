@@ -14,6 +14,7 @@ from ui.bars_view import OFF, choose_bars, with_bars
 from ui.comparison import caveat, metric_row, panes_of, scale_note
 from ui.empty import empty_state
 from ui.errors import guard
+from ui.explain_view import explain_view
 from ui.frame import page_header
 from ui.loaded_run import comparison, error_bars, loaded_run
 from ui.pickers import case_picker, choose, modality_boxes, run_picker
@@ -127,6 +128,7 @@ def page() -> None:
         bars = error_bars(place, run, case_id, pair, rule) if pair and rule != OFF else None
         panes, payload = drawn(key, result, loaded.dataset, case_id, target, bars)
         slice_view(panes, loaded.dataset.affine(case_id), payload, result.mask)
+        explain_view(loaded, case_id, given, target)
 
 
 page_header("Compare", "Look at what a model made, beside what was really there.")

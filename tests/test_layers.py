@@ -27,7 +27,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     },
     {"judging", "spread"},
     {"team"},
-    {"synthesis", "previews", "validation"},
+    {"synthesis", "previews", "validation", "attribution"},
     {"runs"},
     {"stage_files"},
     {"prepare", "demo", "ingest", "quarantine", "survey"},

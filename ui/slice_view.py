@@ -196,6 +196,14 @@ def _position(text: str, field: Sequence[tuple[int, int]]) -> list[int]:
     return [max(first, min(int(part), last - 1)) for part, (first, last) in zip(parts, field, strict=True)]
 
 
+def looked_at(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The voxel under the crosshair; in the simple view the middle of its axial slice."""
+    i, j, k = _position(recalled(State.POSITION, ""), [(0, n) for n in shape])
+    if not st.session_state.get(State.SIMPLE_VIEW):
+        return i, j, k
+    return shape[0] // 2, shape[1] // 2, int(st.session_state.get("simple-axial", shape[2] // 2 + 1)) - 1
+
+
 def slice_view(panes: Sequence[Pane], affine: Affine, payload: bytes, mask: Mask | None = None) -> None:
     """Draw the viewer, or the simple view where that is switched on. `payload` is what `pack` made of the same."""
     if st.session_state.get(State.SIMPLE_VIEW):

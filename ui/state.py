@@ -49,6 +49,7 @@ class State:
     VIEWER = "viewer"
     START_VIEW = "_start_view"  # where the slice viewer opened in this session
 
+    EXPLAINED = "_explained"  # Compare: what was asked of a synthesis -> the answer, the newest last
     SELECTION = "selection"  # Latent: the (case, modality, slice) that a lasso caught
     CASES_PICKED = "cases_picked"  # Evaluate: the case table's selected row
     UPLOADS = "uploads"  # Data: counts up so that the uploader forgets its files

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from core.config import Settings, Task
 
+PRIOR = "prior"  # beside modalities: what is known without any
 FAST_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -128,6 +129,7 @@ class Model(nn.Module, ABC):
     ] = {}  # where this model trains best with other settings than TrainConfig's
     can_decode: ClassVar[bool] = True  # False for direct translators, which have no latent to decode from
     can_embed: ClassVar[bool] = True  # False for baselines, which have no latent at all
+    multiplies_experts: ClassVar[bool] = False  # True where the code is a product of one expert per modality
     paired: ClassVar[bool] = True  # False: learns without pairs; each modality of a row is from a slice of its own
     makes_images: ClassVar[bool] = True  # False for similarity models: a code, and nothing to compare or evaluate
     is_fitted: ClassVar[bool] = False  # True where there are no parts and no gradient: `fit` reads the slices once
@@ -165,6 +167,13 @@ class Model(nn.Module, ABC):
         """(B, D): by default the posterior's mean, averaged over space where the latent has any."""
         mean = self.encode(batch).mean
         return mean.flatten(2).mean(2) if mean.ndim > 2 else mean
+
+    def precision_shares(self, batch: Batch) -> dict[str, Tensor]:
+        """How much each modality (and the prior, `PRIOR`) counts in the code, (B, D, ...): parts of the precision.
+
+        Together 1 at every number of the code. Empty for a model whose code is no product of experts.
+        """
+        return {}
 
     def supports(self, given: Sequence[str], target: str) -> bool:
         """Whether the model has learnt to make this target from these given modalities."""

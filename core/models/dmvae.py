@@ -30,6 +30,14 @@ class DMVAE(PrivateVAE):
             torch.where(is_alone, alone.mean, together.mean), torch.where(is_alone, alone.log_var, together.log_var)
         )
 
+    def precision_shares(self, batch: Batch) -> dict[str, Tensor]:
+        """The prior counts where several modalities are multiplied."""
+        alone, together = (self.shares(batch, prior) for prior in (False, True))
+        is_alone = stack_presence(batch).sum(0) == 1
+        return {
+            m: torch.where(rows_like(is_alone, t), alone.get(m, torch.zeros_like(t)), t) for m, t in together.items()
+        }
+
     def loss(self, batch: Batch, part: str, step: int) -> dict[str, Tensor]:
         """-sum of ELBOs, one with the product's shared code and one with that of each modality alone.
 

@@ -58,15 +58,32 @@ def product_of_experts(experts: Sequence[Gaussian], present: Sequence[Tensor], p
     Source:
         Hinton 2002; Wu & Goodman 2018, arXiv:1802.05335, section 2.2.
     """
+    precisions, of_prior, surest = _relative_precisions(experts, present, prior)
+    total = reduce(torch.add, precisions, of_prior)
+    seen = [rows_like(rows, expert.mean) for rows, expert in zip(present, experts, strict=True)]
+    weighed = [t * torch.where(s, e.mean, 0.0) for t, s, e in zip(precisions, seen, experts, strict=True)]
+    return Gaussian(reduce(torch.add, weighed) / total, -(surest + total.log()))
+
+
+def precision_shares(
+    experts: Sequence[Gaussian], present: Sequence[Tensor], prior: bool = True
+) -> tuple[list[Tensor], Tensor]:
+    """How much each expert counts in their product, T_m / T, and how much the prior does; together 1 everywhere."""
+    precisions, of_prior, _ = _relative_precisions(experts, present, prior)
+    total = reduce(torch.add, precisions, of_prior)
+    return [t / total for t in precisions], of_prior / total
+
+
+def _relative_precisions(
+    experts: Sequence[Gaussian], present: Sequence[Tensor], prior: bool
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Precisions as parts of the surest one's, so that none overflows; the prior's; the logarithm of the surest."""
     seen = [rows_like(rows, expert.mean) for rows, expert in zip(present, experts, strict=True)]
     log_precisions = [torch.where(s, -e.log_var, -math.inf) for s, e in zip(seen, experts, strict=True)]
     is_empty = ~torch.stack(list(present)).any(0)
     log_prior = torch.where(rows_like(is_empty | prior, experts[0].mean), 0.0, -math.inf)
     surest = reduce(torch.maximum, log_precisions, log_prior).detach()
-    precisions = [(t - surest).exp() for t in log_precisions]  # parts of the surest one's: none overflows
-    total = reduce(torch.add, precisions, (log_prior - surest).exp())
-    weighed = [t * torch.where(s, e.mean, 0.0) for t, s, e in zip(precisions, seen, experts, strict=True)]
-    return Gaussian(reduce(torch.add, weighed) / total, -(surest + total.log()))
+    return [(t - surest).exp() for t in log_precisions], (log_prior - surest).exp(), surest
 
 
 def mean_code(codes: Tensor, chosen: Tensor) -> Tensor:

@@ -45,6 +45,11 @@ class JMVAE(SharedVAE):
             torch.where(has_all, joint.mean, found.mean), torch.where(has_all, joint.log_var, found.log_var)
         )
 
+    def precision_shares(self, batch: Batch) -> dict[str, Tensor]:
+        """None where the joint encoder is asked: its code is no product."""
+        is_joint = set(batch.x) == set(self.shapes.modalities) and bool(stack_presence(batch).all(0).any())
+        return {} if is_joint else super().precision_shares(batch)
+
     def loss(self, batch: Batch, part: str, step: int) -> dict[str, Tensor]:
         """sum_m rec_m + beta KL(q || p) + alpha sum_m KL(q || q_m), over what a row has."""
         joint = self._joint(batch)

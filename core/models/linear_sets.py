@@ -20,6 +20,7 @@ from core.errors import InvalidConfigError
 from core.models.base import Batch, Shapes
 from core.models.formulas import Gaussian, product_of_experts
 from core.models.linear_code import LinearCode, LinearSettings, Matrix, Sample
+from core.models.shared_vae import shares_by_name
 
 LEAST, MOST = 1e-3, 0.999  # of a share: a score is never known to be free of the code, nor to be the code itself
 
@@ -34,6 +35,7 @@ class SetSettings(LinearSettings):
 class LinearSets(LinearCode):
     """Each modality's scores are an expert on the code; several are multiplied, with the prior."""
 
+    multiplies_experts = True
     ridge: float
 
     def __init__(self, config: SetSettings, shapes: Shapes) -> None:
@@ -77,6 +79,10 @@ class LinearSets(LinearCode):
             nothing = self.share.new_zeros(batch.size, self.share.shape[1])
             return Gaussian(nothing, nothing)
         return product_of_experts(list(experts.values()), [batch.present[m] for m in experts])
+
+    def precision_shares(self, batch: Batch) -> dict[str, Tensor]:
+        experts = self.experts(batch)
+        return shares_by_name(experts, batch, prior=True) if experts else {}
 
 
 @dataclass(frozen=True, eq=False)

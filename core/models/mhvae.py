@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.config import Settings
-from core.models.base import Batch, Model, Shapes
+from core.models.base import PRIOR, Batch, Model, Shapes
 from core.models.blocks import (
     Pyramid,
     channels_at,
@@ -32,6 +32,7 @@ from core.models.formulas import (
     Gaussian,
     laplace_nll,
     mean_over_rows,
+    precision_shares,
     product_of_experts,
     random_subset,
     sum_of,
@@ -106,6 +107,7 @@ class MHVAE(Model):
 
     title = "Hierarchical multimodal VAE"
     summary = "Shared codes with doubt at several scales, from any subset: whole shapes above, fine detail below."
+    multiplies_experts = True
     train_defaults: ClassVar[Mapping[str, Any]] = {}
 
     class Config(Settings):
@@ -138,13 +140,35 @@ class MHVAE(Model):
 
     def posterior(self, seen: Seen, level: int, prior: Gaussian, above: Tensor | None) -> Gaussian:
         """q(z_l | x, z_above): the prior times the expert of each modality that a row shows."""
-        experts, n = [prior], len(prior.mean)
+        experts, present = self._at(seen, level, prior, above)
+        return product_of_experts(list(experts.values()), present, prior=False)
+
+    def _at(
+        self, seen: Seen, level: int, prior: Gaussian, above: Tensor | None
+    ) -> tuple[dict[str, Gaussian], list[Tensor]]:
+        """The prior and the experts of one level, and which rows each of them is of."""
+        n = len(prior.mean)
+        experts = {PRIOR: prior}
         present = [torch.ones(n, dtype=torch.bool, device=prior.mean.device)]
         for m, (at, features) in seen.items():
             said = self._experts(m).at(level, features[level], None if above is None else above[at])
-            experts.append(_gaussian(put_rows(said, at, n)))
+            experts[m] = _gaussian(put_rows(said, at, n))
             present.append(torch.zeros_like(present[0]).index_fill(0, at, True))
-        return product_of_experts(experts, present, prior=False)
+        return experts, present
+
+    def precision_shares(self, batch: Batch) -> dict[str, Tensor]:
+        """Of all levels, laid out as the code is; the prior's share is what coarser levels foretell."""
+        seen = self._see(batch, stack_presence(batch))
+        found: dict[str, list[Tensor]] = {m: [] for m in (*seen, PRIOR)}
+
+        def choose(level: int, prior: Gaussian, above: Tensor | None) -> Tensor:
+            experts, present = self._at(seen, level, prior, above)
+            for m, share in zip(experts, precision_shares(list(experts.values()), present, False)[0], strict=True):
+                found[m].append(share)
+            return product_of_experts(list(experts.values()), present, prior=False).mean
+
+        self.descent(batch.size, choose)
+        return {m: side_by_side(shares) for m, shares in found.items()}
 
     def encode(self, batch: Batch) -> Hierarchy:
         seen = self._see(batch, stack_presence(batch))

@@ -77,6 +77,7 @@ class Mixture:
 class MMVAE(SharedVAE):
     """Given several modalities, synthesis is the mean of what each of them alone says."""
 
+    multiplies_experts = False
     title = "Multimodal VAE (mixture of experts)"
     summary = "Each modality alone has to tell all the others; given several, their answers are averaged."
 

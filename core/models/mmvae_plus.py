@@ -25,6 +25,7 @@ class MMVAEPlus(PrivateVAE):
     The scales of r_m are 1 on average, as in the authors' experiments.
     """
 
+    multiplies_experts = False
     title = "Multimodal VAE with private codes (mixture)"
     summary = (
         "Each modality alone has to tell all the others; what it knows besides goes into a short code of its own, "

@@ -29,6 +29,9 @@ class MVAE(SharedVAE):
         experts = self.experts(batch)
         return product_of_experts(list(experts.values()), [batch.present[m] for m in experts])
 
+    def precision_shares(self, batch: Batch) -> dict[str, Tensor]:
+        return self.shares(batch, prior=True)
+
     def loss(self, batch: Batch, part: str, step: int) -> dict[str, Tensor]:
         """-ELBO(all) - sum of the ELBOs of one modality - those of random subsets; each rebuilds its members.
 

@@ -8,15 +8,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from core.models.base import Batch, Model, Shapes
+from core.models.base import PRIOR, Batch, Model, Shapes
 from core.models.blocks import Decoder, Encoder, visible
-from core.models.formulas import LIKELIHOODS, Gaussian, product_of_experts, warm_up
+from core.models.formulas import LIKELIHOODS, Gaussian, precision_shares, product_of_experts, warm_up
 from core.models.vae import GaussianSettings
 
 
 class SharedVAE(Model):
     """Each encoder says where the shared code lies and how sure it is; each decoder makes its modality from it."""
 
+    multiplies_experts: ClassVar[bool] = True
     train_defaults: ClassVar[Mapping[str, Any]] = {"epochs": 45, "batch_size": 2, "lr": 4e-3}
 
     def __init__(self, config: GaussianSettings, shapes: Shapes, n_private: int = 0) -> None:
@@ -35,6 +36,14 @@ class SharedVAE(Model):
         experts = self.experts(batch)
         return product_of_experts(list(experts.values()), [batch.present[m] for m in experts], prior=False)
 
+    def precision_shares(self, batch: Batch) -> dict[str, Tensor]:
+        """As `encode` multiplies: without the prior."""
+        return self.shares(batch, prior=False) if self.multiplies_experts else {}
+
+    def shares(self, batch: Batch, prior: bool) -> dict[str, Tensor]:
+        """What each expert, and the prior where it counts, is in their product."""
+        return shares_by_name(self.experts(batch), batch, prior)
+
     def decode(self, z: Tensor, targets: Sequence[str]) -> dict[str, Tensor]:
         return {m: self.decoders[m](z) for m in targets}
 
@@ -50,3 +59,9 @@ class SharedVAE(Model):
     def beta_at(self, step: int) -> float:
         """The weight of the KL term after its warm-up."""
         return float(self.config.beta) * warm_up(step, self.config.warmup_steps)
+
+
+def shares_by_name(experts: Mapping[str, Gaussian], batch: Batch, prior: bool) -> dict[str, Tensor]:
+    """`precision_shares` by modality; with "prior" where that counts."""
+    parts, rest = precision_shares(list(experts.values()), [batch.present[m] for m in experts], prior)
+    return dict(zip(experts, parts, strict=True)) | ({PRIOR: rest} if prior else {})

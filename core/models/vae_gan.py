@@ -48,6 +48,9 @@ class VAEGAN(SharedVAE):
     def encode(self, batch: Batch) -> Gaussian:
         return self._product(batch, stack_presence(batch))
 
+    def precision_shares(self, batch: Batch) -> dict[str, Tensor]:
+        return self.shares(batch, prior=True)
+
     def _product(self, batch: Batch, chosen: Tensor) -> Gaussian:
         """With the prior; chosen: (M, B), what each row shows."""
         return product_of_experts(list(self.experts(batch).values()), list(chosen))

@@ -146,3 +146,25 @@ def test_the_saved_synthesis_lies_where_the_case_lies(run, dataset, tmp_path):
     save_nifti(to_unit(loaded.dataset, case_id, "CT", result.synthesis), tmp_path / "synthesis.nii.gz")
     image = nib.Nifti1Image.from_bytes(gzip.decompress((tmp_path / "synthesis.nii.gz").read_bytes()))
     np.testing.assert_allclose(image.affine, dataset.affine(case_id), atol=1e-4)
+
+
+def test_an_explanation_is_asked_for_and_stays(run, dataset):
+    page = opened(given="T1", target="CT", at="10-12-3")
+    assert "press Explain" in words(page)
+    before = len(page.get("image"))
+    page.button(key="explain").click().run()
+    assert not page.exception and not page.error
+    assert "**Orange** raises the synthesised CT" in words(page)
+    assert "100% of all influence" in "".join(image.proto.imgs[0].caption for image in page.get("image"))
+    assert len(page.get("image")) == before + 1
+    page.run()
+    assert len(page.get("image")) == before + 1
+    assert page.selectbox(key="explain-kind").options == ["Where the crosshair is", "The lesion in this slice"]
+
+
+def test_an_explanation_of_a_lesion_that_is_not_there_is_a_sentence(run):
+    page = opened(given="T1", target="CT", at="0-0-0")
+    page.selectbox(key="explain-kind").set_value("lesion").run()
+    page.button(key="explain").click().run()
+    assert not page.exception
+    assert "NOT-HERE" in page.error[0].value or "**Orange**" in words(page)
