@@ -139,9 +139,8 @@ def _show_influence(loaded: LoadedRun, asked: Question, found: Explanation) -> N
     thing = f"number {asked.dimension + 1} of the code"
     if found.region is not None:
         thing = f"the synthesised {asked.target} inside the yellow line"
-    st.markdown(
-        f"**Orange** raises {thing}, **blue** lowers it, against evenly grey images. Clear places do not matter."
-    )
+    said = f"**Orange** raises {thing}, **blue** lowers it, compared with evenly grey images."
+    st.markdown(f"{said} Places without colour do not matter.")
     reach = max(float(np.percentile(np.abs(image), STRONGEST)) for image in found.maps.values()) or 1.0
     heats = {m: image / reach for m, image in found.maps.items()}
     words = {m: f"{share:.0%} of all influence" for m, share in found.shares.items()}
