@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ def integrated_gradients(value: Value, batch: Batch, blank: Mapping[str, Tensor]
     shares = torch.tensor((points + 1) / 2, dtype=torch.float32, device=batch.mask.device)
     counts = torch.tensor(weights / 2, dtype=torch.float32, device=batch.mask.device)
     slopes = {m: torch.zeros_like(x[0]) for m, x in batch.x.items()}
-    for share, count in zip(shares.split(AT_ONCE), counts.split(AT_ONCE), strict=True):
+    for share, count in zip(torch.split(shares, AT_ONCE), torch.split(counts, AT_ONCE), strict=True):
         rows = take(batch, torch.zeros(len(share), dtype=torch.long, device=share.device))
         ways = {m: blank[m] + rows_like(share, x) * (x - blank[m]) for m, x in rows.x.items()}
         x = {m: way.detach().requires_grad_() for m, way in ways.items()}
@@ -103,11 +104,16 @@ def occlusion(
         rows = take(batch, torch.zeros(len(chosen), dtype=torch.long, device=batch.mask.device))
         x = {m: image.clone() for m, image in rows.x.items()}
         for row, (m, box) in enumerate(chosen):
-            x[m][(row, slice(None), *box)] = blank[m][(0, slice(None), *box)]
+            x[m][_at(row, box)] = blank[m][_at(0, box)]
         for (m, box), answer in zip(chosen, value(replace(rows, x=x)).tolist(), strict=True):
-            found[m][(0, slice(None), *box)] = whole - answer
+            found[m][_at(0, box)] = whole - answer
     progress(1, 1)
     return found
+
+
+def _at(row: int, box: tuple[slice, ...]) -> Any:
+    """All channels of a block of a row."""
+    return (row, slice(None), *box)
 
 
 def _boxes(batch: Batch, block: Sequence[int]) -> list[tuple[slice, ...]]:

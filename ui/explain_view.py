@@ -146,7 +146,7 @@ def _show_influence(loaded: LoadedRun, asked: Question, found: Explanation) -> N
     words = {m: f"{share:.0%} of all influence" for m, share in found.shares.items()}
     _pictures(loaded, asked, heats, words, found.region)
     value, blank = (_said(loaded, asked, number) for number in (found.value, found.blank))
-    st.caption(f"Slice {found.slice}. Value {value}; {blank} from evenly grey images.")
+    st.caption(f"Axial slice {found.slice + 1}. Value {value}; {blank} from evenly grey images.")
     if abs(found.gap) > MISSING:
         st.caption(
             f":orange[:material/warning:] The colours leave {abs(found.gap):.0%} of the difference unexplained. "
@@ -176,7 +176,9 @@ def _show_shares(loaded: LoadedRun, asked: Question, found: Mapping[str, Any]) -
     st.markdown(f"The **stronger the orange**, the more this modality decides of the shared code there.{prior}")
     heats = {m: np.where(inside, image, 0) for m, image in found.items() if m != PRIOR}
     _pictures(loaded, asked, heats, {m: f"decides {means[m]:.0%} on average" for m in heats}, None)
-    st.caption(f"Slice {asked.position[2]}. Share of the precision of the fused posterior, mean over its numbers.")
+    st.caption(
+        f"Axial slice {asked.position[2] + 1}. Share of the precision of the fused posterior, mean over its numbers."
+    )
 
 
 def _pictures(
