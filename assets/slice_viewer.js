@@ -379,7 +379,7 @@ class Viewer {
     const bar = pane.bar ? this.content.byKey[pane.bar].value(this.index(position)) : 0;
     const width = bar > 0 ? ` \u00b1 ${number(bar, pane, high - low)}` : "";
     const unit = pane.unit ? ` ${pane.unit}` : "";
-    return `${pane.over ? "\u00b1 " : sign}${number(value, pane, high - low)}${width}${unit}${bar > 0 ? " (90 %)" : ""}`;
+    return `${pane.key === "bar" ? "\u00b1 " : sign}${number(value, pane, high - low)}${width}${unit}${bar > 0 ? " (90 %)" : ""}`;
   }
 
   drawStatus() {

@@ -9,6 +9,7 @@ from benchmarks import (
     demo,
     factors,
     fusion,
+    hallucination,
     kill,
     leaks,
     load,
@@ -59,6 +60,12 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "coverage": Benchmark(
         "whether 90 % error bars hold, by voxel, tissue and case", coverage.measure_coverage, coverage.TARGETS, False
+    ),
+    "hallucination": Benchmark(
+        "whether structures that a model invents are flagged",
+        hallucination.measure_hallucination,
+        hallucination.TARGETS,
+        is_quick=False,
     ),
     "kill": Benchmark(
         "SIGKILLs at random moments: lost, stuck, twice", kill.measure_kill, kill.TARGETS, is_quick=False

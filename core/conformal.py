@@ -67,8 +67,8 @@ def bound_over_cases(bounds: Sequence[float], level: float = LEVEL) -> float:
     n, needed = len(bounds), cases_needed(level)
     if n < needed:
         raise InvalidConfigError(
-            f"An error bar that holds for {level:.0%} of cases needs {needed} calibration cases; there are {n}. Hold "
-            "out more cases.",
+            f"An error bar that holds for {100 * level:.0f} % of cases needs {needed} calibration cases; "
+            f"there are {n}. Hold out more cases.",
             "FEW-CALIBRATION",
         )
     return float(sorted(bounds)[math.ceil((n + 1) * level - ROUNDING) - 1])

@@ -12,9 +12,10 @@ from core.cohort import Cohort
 from core.dataset import Dataset, split_cases
 from core.demo import make_cohort
 from core.guests import share
+from core.measured_doubt import FILE as DOUBT
 from core.prepare import prepare
 from core.progress import Progress, part, silent
-from core.protocol import protocol_of
+from core.protocol import fingerprint_of, protocol_of
 from core.quality.check import check
 from core.recipes import make_recipe
 from core.runs import Run
@@ -30,7 +31,7 @@ SKETCH = "sketch.npz"  # case -> means over blocks of its images, to know the ar
 SHARED = "shared"  # folder of the machine's own workspace: the lock of whoever makes the demo for all
 N_BLOCKS = 4  # along each axis
 SAME = 1e-4  # on the 0-1 scale; a changed generator moves block means by hundreds of times as much
-DERIVED = ("results.json", "regions.json", "embedding.npz")  # right for the arrays that they were computed from
+DERIVED = ("results.json", "regions.json", DOUBT, "embedding.npz")  # right for the arrays that they were computed from
 
 
 def make_showcase(
@@ -105,12 +106,20 @@ def install_shipped_run(workspace: Workspace, dataset: Dataset) -> Run:
     protocol = protocol_of(dataset, split_cases(dataset.case_ids, config["seed"]), result["protocol"]["cases"])
     if is_known(dataset) and protocol["metrics_version"] == result["protocol"]["metrics_version"]:
         write_json(draft / "results.json", {**result, "protocol": protocol})
+        _adopt_doubt(draft / DOUBT, dataset)
     else:
         for name in DERIVED:
             (draft / name).unlink(missing_ok=True)
         shutil.rmtree(draft / "projections", ignore_errors=True)
     draft.rename(folder)
     return Run(folder)
+
+
+def _adopt_doubt(path: Path, dataset: Dataset) -> None:
+    """Error bars that ship hold for the arrays found here, so that further ones are put beside them."""
+    record = read_json(path)
+    protocol = record["protocol"] | {"dataset_fingerprint": dataset.fingerprint}
+    write_json(path, {**record, "protocol": {**protocol, "fingerprint": fingerprint_of(protocol)}})
 
 
 def sketch_of(dataset: Dataset) -> dict[str, Array]:

@@ -18,6 +18,8 @@ from core.conformal import LEVEL, split_for_calibration
 from core.dataset import Dataset
 from core.error_bars import Lesson, Looked, draws_for, look
 from core.errors import InvalidConfigError
+from core.evidence import KnownCodes
+from core.invented import Inventions, Watcher
 from core.leaks import find_leaks, refuse_leaks, twins_in
 from core.measured_doubt import read_doubt, weights_sum, write_doubt
 from core.progress import Progress, part, silent
@@ -92,7 +94,9 @@ def measure(
     record: dict[str, Any] = {"run": loaded.run.id, "protocol": protocol, "pairs": list(kept)}
     for n, (given, targets) in enumerate(tasks.items()):
         own = part(progress, n / len(tasks), (n + 1) / len(tasks))
-        record["pairs"] += _measure_task(loaded, plan, (given, targets), config, own)
+        walk = _Walk(loaded, given, draws_for(loaded, given, config.draws), own)
+        task = _Task(loaded, plan, given, targets, walk)
+        record["pairs"] += [task.to_json(target) for target in targets]
         write_doubt(loaded.run, record)
     return dict(plain(record))
 
@@ -137,42 +141,69 @@ def _by_given(pairs: Sequence[Pair]) -> dict[tuple[str, ...], list[str]]:
     return tasks
 
 
-def _measure_task(
-    loaded: LoadedRun,
-    plan: Plan,
-    task: tuple[tuple[str, ...], Sequence[str]],
-    config: UncertaintyConfig,
-    progress: Progress,
-) -> list[dict[str, Any]]:
-    """All targets of one subset: three passes over cases, one case in memory at a time."""
-    given, targets = task
-    plans = {t: plan.having(loaded.dataset, (*given, t)) for t in targets}
-    draws = draws_for(loaded, given, config.draws)
-    total = sum(len({c for p in plans.values() for c in getattr(p, part)}) for part in vars(plan))
-    walk = _Walk(loaded, given, draws, progress, total)
-    lessons = {t: Lesson(loaded, t, plans[t].learn) for t in targets}
-    for target, looked in walk.over({t: p.learn for t, p in plans.items()}):
-        lessons[target].add(looked)
-    learnt = {t: lesson.learn() for t, lesson in lessons.items()}
-    scores = {t: BarScores(loaded, t, learnt[t]) for t in targets}
-    for target, looked in walk.over({t: p.calibrate for t, p in plans.items()}):
-        scores[target].calibrate(looked)
-    settled = {t: calibrated(scores[t]) for t in targets}
-    for target, looked in walk.over({t: p.test for t, p in plans.items()}):
-        scores[target].test(looked, settled[target].bounds)
-    return [
-        {
-            "given": list(given),
-            "target": t,
-            "unit": _unit(loaded, t),
-            "draws": draws,
-            "tissue_map": lessons[t].map_name,
-            "learnt": learnt[t].to_json(),
-            **settled[t].to_json(),
-            **summarised(scores[t].rows, learnt[t].tissues.names),
+class _Task:
+    """All targets of one subset: four passes over cases, one case in memory at a time."""
+
+    def __init__(
+        self, loaded: LoadedRun, plan: Plan, given: tuple[str, ...], targets: Sequence[str], walk: _Walk
+    ) -> None:
+        self.loaded, self.given, self.targets, self.walk = loaded, given, targets, walk
+        self.plans = {t: plan.having(loaded.dataset, (*given, t)) for t in targets}
+        walk.total = _n_looks(self.plans)
+        self._learn(plan.having(loaded.dataset, given).learn)
+        self._judge()
+
+    def _learn(self, cases: Sequence[str]) -> None:
+        """Expected errors and tissues first; then, with these, what speaks for an invention."""
+        codes = KnownCodes()
+        for case_id in cases:
+            codes.add(self.loaded, case_id, self.given)
+        lessons = {t: Lesson(self.loaded, t, self.plans[t].learn) for t in self.targets}
+        for target, looked in self._over("learn"):
+            lessons[target].add(looked)
+        self.map_names = {t: lesson.map_name for t, lesson in lessons.items()}
+        self.learnt = {t: lesson.learn() for t, lesson in lessons.items()}
+        watchers = {t: Watcher(self.loaded, self.given, t, self.learnt[t], codes.range) for t in self.targets}
+        self.inventions = {t: Inventions(watcher) for t, watcher in watchers.items()}
+        for target, looked in self._over("learn"):
+            self.inventions[target].teach(looked)
+        for one in self.inventions.values():
+            one.learn()
+
+    def _judge(self) -> None:
+        """Bars are calibrated before they are tested; what is flagged learns nothing more, so all cases judge it."""
+        self.scores = {t: BarScores(self.loaded, t, self.learnt[t]) for t in self.targets}
+        for target, looked in self._over("calibrate"):
+            self.scores[target].calibrate(looked)
+            self.inventions[target].judge(looked)
+        self.settled = {t: calibrated(self.scores[t]) for t in self.targets}
+        for target, looked in self._over("test"):
+            self.scores[target].test(looked, self.settled[target].bounds)
+            self.inventions[target].judge(looked)
+
+    def _over(self, role: str) -> Iterable[tuple[str, Looked]]:
+        return self.walk.over({t: getattr(plan, role) for t, plan in self.plans.items()})
+
+    def to_json(self, target: str) -> dict[str, Any]:
+        """An entry of `uncertainty.json`."""
+        learnt = self.learnt[target]
+        return {
+            "given": list(self.given),
+            "target": target,
+            "unit": _unit(self.loaded, target),
+            "draws": self.walk.draws,
+            "tissue_map": self.map_names[target],
+            "learnt": learnt.to_json(),
+            "invented": self.inventions[target].to_json(),
+            **self.settled[target].to_json(),
+            **summarised(self.scores[target].rows, learnt.tissues.names),
         }
-        for t in targets
-    ]
+
+
+def _n_looks(plans: Mapping[str, Plan]) -> int:
+    """How many cases the passes go over; those that are learnt from twice."""
+    parts = ("learn", "learn", "calibrate", "test")
+    return sum(len({case for plan in plans.values() for case in getattr(plan, name)}) for name in parts)
 
 
 @dataclass
@@ -183,7 +214,7 @@ class _Walk:
     given: tuple[str, ...]
     draws: int
     progress: Progress
-    total: int
+    total: int = 1
     done: int = 0
 
     def over(self, cases: Mapping[str, Sequence[str]]) -> Iterable[tuple[str, Looked]]:

@@ -10,13 +10,13 @@ import streamlit as st
 
 from core.runs import list_runs
 from core.workspace import digest_of
-from ui.bars_view import OFF, choose_bars, with_bars
+from ui.bars_view import OFF, choose_bars, with_doubt
 from ui.comparison import caveat, metric_row, panes_of, scale_note
 from ui.empty import empty_state
 from ui.errors import guard
 from ui.explain_view import explain_view
 from ui.frame import page_header
-from ui.loaded_run import comparison, error_bars, loaded_run
+from ui.loaded_run import comparison, doubt_of, loaded_run
 from ui.pickers import case_picker, choose, modality_boxes, run_picker
 from ui.run_form import makes_images
 from ui.slice_view import Pane, pack, slice_view
@@ -95,10 +95,10 @@ def download(loaded: LoadedRun, case_id: str, given: tuple[str, ...], target: st
 
 @st.cache_resource(max_entries=24, show_spinner=False)
 def drawn(
-    key: tuple[str, ...], _result: CompareResult, _dataset: Dataset, case_id: str, target: str, _bars: Array | None
+    key: tuple[str, ...], _result: CompareResult, _dataset: Dataset, case_id: str, target: str, _doubt: Array | None
 ) -> tuple[list[Pane], bytes]:
     """The panes, and as the browser gets them; `key` says all that they depend on."""
-    panes = with_bars(panes_of(_result, _dataset, case_id, target), _bars, _result)
+    panes = with_doubt(panes_of(_result, _dataset, case_id, target), _doubt, key[0], _result)
     note = scale_note(_result.unit)
     return panes, pack(panes, _dataset.affine(case_id), ("target", "synthesis"), note, _result.mask)
 
@@ -124,9 +124,9 @@ def page() -> None:
         download(loaded, case_id, given, target, result)
     with picture:
         remarks(loaded, case_id, given, target, result)
-        key = (str(loaded.dataset.folder), run.id, loaded.dataset.fingerprint, rule, str(digest_of(pair)), *given)
-        bars = error_bars(place, run, case_id, pair, rule) if pair and rule != OFF else None
-        panes, payload = drawn(key, result, loaded.dataset, case_id, target, bars)
+        key = (rule, digest_of(pair), str(loaded.dataset.folder), run.id, loaded.dataset.fingerprint, *given)
+        doubt = doubt_of(place, run, case_id, pair, rule) if pair and rule != OFF else None
+        panes, payload = drawn(key, result, loaded.dataset, case_id, target, doubt)
         slice_view(panes, loaded.dataset.affine(case_id), payload, result.mask)
         explain_view(loaded, case_id, given, target)
 

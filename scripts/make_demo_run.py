@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +23,14 @@ from core.dataset import Dataset
 from core.evaluate import evaluate
 from core.jobs.kinds import embed
 from core.jobs.worker import JobProgress
+from core.measured_doubt import FILE as DOUBT
+from core.measured_doubt import write_doubt
 from core.runs import Job, Run, Status, new_job
 from core.showcase import DERIVED, RUN_ID, SHIPPED, SKETCH, make_showcase, sketch_of
-from core.synthesis import load_run, pick_device
+from core.synthesis import LoadedRun, load_run, pick_device
 from core.train import make_config, train
-from core.workspace import Workspace, write_json
+from core.uncertainty import measure, usual_pairs
+from core.workspace import Workspace, read_json, write_json
 
 MODEL = "mvae"
 MODEL_SETTINGS: dict[str, object] = {}
@@ -64,8 +68,9 @@ def main() -> None:
 def judge_shipped(workspace: Workspace) -> None:
     """The numbers of the weights that ship, by today's metrics."""
     make_showcase(workspace, progress=say)
-    result = evaluate(load_run(workspace, Run.open(workspace, RUN_ID), "cpu"), progress=say)
-    Run(SHIPPED).write_result({**result, "run": RUN_ID})
+    loaded = load_run(workspace, Run.open(workspace, RUN_ID), "cpu")
+    Run(SHIPPED).write_result({**evaluate(loaded, progress=say), "run": RUN_ID})
+    write_doubt(Run(SHIPPED), bars_of(loaded))
 
 
 def learn(workspace: Workspace) -> Run:
@@ -82,9 +87,16 @@ def judge(workspace: Workspace, run: Run) -> None:
     now = time.time()
     started = now - run.history()[-1]["seconds"]
     run.write_status(Status("finished", 1, 1, "Finished", 0, started, started, now, now, device="cpu"))
-    run.write_result(evaluate(load_run(workspace, run, "cpu"), progress=say))
+    loaded = load_run(workspace, run, "cpu")
+    run.write_result(evaluate(loaded, progress=say))
+    bars_of(loaded)
     job = new_job(workspace, "embed", {"run": run.id, "maps": MAPS})
     embed(job, workspace, JobProgress(Job(job.folder)))
+
+
+def bars_of(loaded: LoadedRun) -> dict[str, Any]:
+    """Error bars of each modality alone -> every other, which `measure` keeps in the run's folder too."""
+    return measure(loaded, pairs=[pair for pair in usual_pairs(loaded) if len(pair[0]) == 1], progress=say)
 
 
 def ship(run: Run) -> None:
@@ -100,6 +112,7 @@ def ship(run: Run) -> None:
         shutil.copy(path, SHIPPED / "previews" / path.name)
     results = json.loads((SHIPPED / "results.json").read_text())
     write_json(SHIPPED / "results.json", {**results, "run": RUN_ID})
+    write_json(SHIPPED / DOUBT, {**read_json(SHIPPED / DOUBT), "run": RUN_ID})
 
 
 if __name__ == "__main__":

@@ -20,12 +20,12 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"shared_space"},
     {"train", "evaluate", "latent", "uncertainty", "explain", "export", "report"},
     {"fit"},
-    {"claims", "bar_scores"},
+    {"claims", "bar_scores", "invented"},
     {
         *("compare", "cost", "protocol", "transfer", "resume", "memory", "weights", "task_scores", "sharing"),
         *("error_bars", "measured_doubt"),
     },
-    {"judging", "spread"},
+    {"judging", "spread", "evidence"},
     {"team"},
     {"synthesis", "previews", "validation", "attribution"},
     {"runs"},
@@ -44,7 +44,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"cohort"},
     {
         *("readers", "register", "alignment", "models", "metrics", "render", "phantom", "statistics"),
-        *("conformal", "sparsification", "expected_error"),
+        *("conformal", "sparsification", "expected_error", "structures"),
     },
     {"deidentify", "unpack", "uploads", "guests"},
     {"itk", "information", "structure"},

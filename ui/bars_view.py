@@ -1,4 +1,4 @@
-"""Compare: error bars of a synthesis, as colours laid over it and beside the value under the cursor."""
+"""Compare: what is doubted of a synthesis, as colours laid over it; error bars also beside the value."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from ui.jobs_banner import start_job
 from ui.slice_view import Pane
 from ui.state import State, workspace
 from ui.switch import switch
+from ui.words import count_words
 
 if TYPE_CHECKING:
     from core.compare import CompareResult
 
-OFF = "off"
-RULES = {OFF: "Off", "voxel": "Voxels", "case": "Cases"}
+OFF, FLAGS = "off", "flags"
+RULES = {OFF: "Off", "voxel": "Voxels", "case": "Cases", FLAGS: "Structures"}
 TIP = (
-    "90 % error bars, drawn over the synthesis in colours and told behind its value. Voxels: of the voxels of new "
-    "patients, 90 % lie inside their bar. Cases: in 90 % of new patients, at least 90 % of the voxels do; these bars "
-    "are wider."
+    "Drawn over the synthesis in colours. Voxels and Cases are 90 % error bars, told behind the value too. Voxels: of "
+    "the voxels of new patients, 90 % lie inside their bar. Cases: in 90 % of new patients, at least 90 % of the "
+    "voxels do; these bars are wider. Structures: what the model may have invented."
 )
 BRIGHT = 99  # percentile of the bars at which the colours end
 
@@ -38,11 +39,18 @@ def choose_bars(run: Run, given: Sequence[str], target: str, is_held_out: bool) 
         if target not in given:
             offer_measurement(run, [(tuple(given), target)], "compare-bars")
         return OFF, None
-    known = RULES if pair["bounds"]["case"] is not None else {k: v for k, v in RULES.items() if k != "case"}
-    rule = switch("Error bars", known, State.BARS, TIP)
+    lacking = {"case"} if pair["bounds"]["case"] is None else set()
+    lacking |= set() if _has_flags(pair) else {FLAGS}
+    known = {rule: words for rule, words in RULES.items() if rule not in lacking}
+    rule = switch("How sure is it?", known, State.BARS, TIP)
     if note := _note(pair, rule, is_held_out):
         st.caption(note)
     return rule, pair
+
+
+def _has_flags(pair: dict[str, Any]) -> bool:
+    found = pair.get("invented")
+    return bool(found) and found["threshold"] is not None
 
 
 def offer_measurement(run: Run, pairs: Sequence[tuple[tuple[str, ...], str]], key: str) -> None:
@@ -57,27 +65,40 @@ def offer_measurement(run: Run, pairs: Sequence[tuple[tuple[str, ...], str]], ke
         st.rerun()
 
 
-def with_bars(panes: Sequence[Pane], half_width: Array | None, result: CompareResult) -> list[Pane]:
-    """The panes, with one of the bars behind the synthesis, whose value then tells its bar."""
-    if half_width is None:
+def with_doubt(panes: Sequence[Pane], doubt: Array | None, rule: str, result: CompareResult) -> list[Pane]:
+    """The panes, with one of what is doubted behind the synthesis; its value then tells its error bar."""
+    if doubt is None:
         return list(panes)
     made = next(pane for pane in panes if pane.key == "synthesis")
+    over = replace(_flag_pane(made, doubt) if rule == FLAGS else _bar_pane(made, doubt, result), over="synthesis")
+    told = made if rule == FLAGS else replace(made, bar=over.key)
+    return [one for pane in panes for one in ((told, over) if pane is made else (pane,))]
+
+
+def _bar_pane(made: Pane, half_width: Array, result: CompareResult) -> Pane:
     data = half_width * np.float32(result.scale)
     inside = data[result.mask]
     window = Window(0.0, float(np.percentile(inside, BRIGHT)) or 1.0 if inside.size else 1.0)
-    bar = replace(
-        made, key="bar", title="90 % error bar, \u00b1", data=data, window=window, colours="doubt", over="synthesis"
-    )
-    shown: list[Pane] = []
-    for pane in panes:
-        shown += [replace(pane, bar="bar"), bar] if pane.key == "synthesis" else [pane]
-    return shown
+    return replace(made, key="bar", title="90 % error bar, \u00b1", data=data, window=window, colours="doubt")
+
+
+def _flag_pane(made: Pane, probability: Array) -> Pane:
+    n = np.unique(probability[probability > 0]).size
+    title = f"May be invented: {count_words(n, 'spot')}" if n else "Nothing flagged"
+    return replace(made, key="flags", title=title, data=probability, window=Window(0, 1), unit="", colours="doubt")
 
 
 def _note(pair: dict[str, Any], rule: str, is_held_out: bool) -> str:
-    """What must be known of the bars that are shown; empty where there is nothing to say."""
+    """What must be known of what is shown; empty where there is nothing to say."""
     if rule == OFF:
         return ""
     if not is_held_out:
-        return "Bars hold for new patients. On this case, which the model knows, they mean little."
+        return "This holds for new patients. On this case, which the model knows, it means little."
+    if rule == FLAGS:
+        found = pair["invented"]
+        return (
+            f"Colour: how likely a spot is not in the real {pair['target']}. On held-out cases such flags caught "
+            f"{100 * found['sensitivity']:.0f} % of what was invented, with {found['false_alarms']:.1f} false alarms a "
+            "case. A real lesion that the synthesis lacks is never flagged."
+        )
     return f"Calibrated on {pair['n_calibration']} cases only: rough." if pair["bounds"]["case"] is None else ""

@@ -35,10 +35,10 @@ def comparison(place: Workspace, run: Run, case_id: str, given: tuple[str, ...],
     return _compare(str(home.root), run.id, _stamps(home, run), case_id, given, target)
 
 
-def error_bars(place: Workspace, run: Run, case_id: str, pair: dict[str, Any], rule: str) -> Array:
-    """Half the width of each voxel's bar on the 0-1 scale, computed once; `pair` is what calibration found."""
+def doubt_of(place: Workspace, run: Run, case_id: str, pair: dict[str, Any], rule: str) -> Array:
+    """Half the width of each voxel's bar by a rule, or "flags", computed once; `pair` is what calibration found."""
     home = home_of(place, run)
-    return _bars(str(home.root), run.id, _stamps(home, run), case_id, (digest_of(pair), rule), pair)
+    return _doubt(str(home.root), run.id, _stamps(home, run), case_id, (digest_of(pair), rule), pair)
 
 
 def home_of(place: Workspace, run: Run) -> Workspace:
@@ -83,12 +83,13 @@ def _compare(root: str, run_id: str, stamps: tuple[int, ...], case_id: str, give
         return compare_case(loaded, case_id, given, target)
 
 
-@st.cache_resource(max_entries=16, show_spinner="Computing error bars")
-def _bars(
-    root: str, run_id: str, stamps: tuple[int, ...], case_id: str, bars: tuple[str, str], _pair: dict[str, Any]
+@st.cache_resource(max_entries=16, show_spinner="Looking for doubt")
+def _doubt(
+    root: str, run_id: str, stamps: tuple[int, ...], case_id: str, shown: tuple[str, str], _pair: dict[str, Any]
 ) -> Any:
     from core.error_bars import half_width
+    from core.invented import flags
 
     loaded = _load(root, run_id, stamps)
     with INFERENCE:
-        return half_width(loaded, case_id, _pair, bars[1])
+        return flags(loaded, case_id, _pair) if shown[1] == "flags" else half_width(loaded, case_id, _pair, shown[1])

@@ -49,6 +49,7 @@ def uncertainty_view(table: Table, entry: Entry, pair: Pair) -> None:
         _guarantees(found)
     with right:
         _sparsification(found)
+        _inventions(found)
         if warning := caveat(*pair):
             st.markdown(f":orange[:material/warning:] :small[{warning} No error bar knows of that.]")
 
@@ -185,6 +186,41 @@ def _sparsification(found: Mapping[str, Any]) -> None:
     st.plotly_chart(figure, key="sparsification", config=CONFIG, alt="Error of what remains as voxels are left out")
     told = ", ".join(f"{SPREADS[kind]} {value['mean']:.3f}" for kind, value in curves["ause"].items() if value)
     st.caption(f"The nearer to the lower line, the better. Area between them (AUSE): {told}.")
+
+
+def _inventions(found: Mapping[str, Any]) -> None:
+    """How well flags tell invented structures from real ones; misses are told beside, for no flag can show them."""
+    told = found.get("invented")
+    st.markdown("**Does it invent structures?**", help=INVENTED_TIP)
+    if not told or told["auroc"]["value"] is None:
+        st.caption("Too few structures to tell.")
+        return
+    auroc = told["auroc"]
+    interval = "" if auroc["low"] is None else f", 95 % interval {auroc['low']:.2f} to {auroc['high']:.2f}"
+    alone = ", ".join(f"{EVIDENCE[name]} {v:.2f}" for name, v in told["auroc_alone"].items() if v is not None)
+    cases = count_words(told["n_cases"], "held-out case")
+    st.caption(
+        f"Of {told['structures']} spots and patches in the syntheses of {cases}, {told['invented']} are not in the "
+        f"real image. Flags tell them from real ones with an area under the curve of **{auroc['value']:.2f}**{interval}"
+        f" (0.5: chance). To catch {100 * told['sensitivity']:.0f} % of them costs {told['false_alarms']:.1f} false "
+        f"alarms a case. One sign alone: {alone}."
+    )
+    st.caption(
+        f"Missed: {told['missed']} of {count_words(told['lesions'], 'real lesion')} left no trace in the synthesis. No "
+        "flag can show those."
+    )
+
+
+INVENTED_TIP = (
+    "A spot that stands out of the synthesis, but has less than half of that contrast in the real image, is invented."
+)
+EVIDENCE = {
+    "expected error": "expected error",
+    "sampling": "draws differ",
+    "subsets": "given modalities disagree",
+    "cycle": "the way back fails",
+    "code": "unusual code",
+}
 
 
 def _percent(share: float) -> str:

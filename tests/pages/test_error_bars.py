@@ -66,8 +66,8 @@ def test_evaluate_tells_both_promises_and_what_was_measured_of_each(run):
 
 def test_where_cases_are_too_few_for_the_case_rule_the_page_says_so(run):
     record = read_doubt(run)
-    few = {"code": "FEW-CALIBRATION", "message": "An error bar that holds for 90% of cases needs 9."}
-    pair = record["pairs"][0] | {"case": None, "case_width": None, "case_refused": few}
+    few = {"code": "FEW-CALIBRATION", "message": "An error bar that holds for 90 % of cases needs 9."}
+    pair = record["pairs"][0] | {"case": None, "case_width": None, "case_refused": few, "invented": None}
     write_doubt(run, {**record, "pairs": [{**pair, "bounds": {**pair["bounds"], "case": None}}]})
     page = on_evaluate()
     assert not page.exception and not page.error
@@ -86,8 +86,35 @@ def test_compare_lays_the_bars_over_the_synthesis(run):
         assert page.query_params[State.BARS] in (rule, [rule])
 
 
+FOUND = {
+    "flagger": {"names": ["expected error"], "mean": [0.0], "sd": [1.0], "weights": [1.0], "bias": 9.0},
+    "codes": {"mean": [], "sd": []},
+    "n_cases": 12,
+    "structures": 40,
+    "invented": 10,
+    "auroc": {"value": 0.82, "low": 0.71, "high": 0.9},
+    "auroc_alone": {"expected error": 0.82},
+    "threshold": 0.5,
+    "sensitivity": 0.8,
+    "false_alarms": 1.5,
+    "lesions": 7,
+    "missed": 2,
+}
+
+
+def test_invented_structures_are_told_with_their_misses_and_drawn(run):
+    record = read_doubt(run)
+    write_doubt(run, {**record, "pairs": [record["pairs"][0] | {"invented": FOUND}]})
+    said = words(on_evaluate())
+    assert "**0.82**, 95 % interval 0.71 to 0.90" in said
+    assert "Missed: 2 of 7 real lesions" in said
+    page = on_compare(bars="flags")
+    assert not page.exception and not page.error
+    assert "caught 80 % of what was invented, with 1.5 false alarms a case" in words(page)
+
+
 def test_on_a_case_that_the_model_knows_the_page_says_what_bars_are_worth(run, workspace):
     from core.dataset import Dataset
 
     known = Dataset.open(workspace, "known").split_of(run.config).train[0]
-    assert "mean little" in words(on_compare(case=known, bars="voxel"))
+    assert "means little" in words(on_compare(case=known, bars="voxel"))
