@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from core.dataset import Dataset, split_cases
-from core.protocol import protocol_of
+from core.measured_doubt import read_doubt
+from core.protocol import fingerprint_of, protocol_of
 from core.runs import Run
 from core.showcase import DERIVED, RUN_ID, SHIPPED, install_shipped_run, is_ready, make_showcase
 from core.workspace import Workspace, read_json
@@ -79,6 +80,9 @@ def test_results_of_arrays_that_were_rounded_otherwise_are_kept(another: tuple[W
     run = install_shipped_run(place, Dataset.open(place, "demo"))
     assert all((run.folder / name).exists() for name in DERIVED)
     assert run.result["protocol"]["dataset_fingerprint"] == run.config.dataset_fingerprint == "0" * 64
+    bars = read_doubt(run)["protocol"]
+    assert bars["dataset_fingerprint"] == "0" * 64
+    assert bars["fingerprint"] == fingerprint_of(bars)
 
 
 def test_results_of_other_arrays_are_left_out(another: tuple[Workspace, Path]) -> None:
