@@ -143,7 +143,9 @@ def real(path: Path, modality: str) -> Volume:
     return canonical(Volume(np.asarray(image.dataobj, np.float32), np.asarray(image.affine, float), modality))
 
 
-@pytest.mark.parametrize("patient", ["MS07", "MS19", "MS26"])
+@pytest.mark.parametrize(
+    "patient", ["MS26", *(pytest.param(other, marks=pytest.mark.slow) for other in ("MS07", "MS19"))]
+)
 def test_real_brains_come_back_within_a_millimetre(real_data: Path, patient: str) -> None:
     folder = real_data / "brain_ms_2mm" / patient
     fixed = real(folder / "T1.nii.gz", "T1")

@@ -1,4 +1,4 @@
-"""Files that swell when they are opened: refused within three seconds, with little memory."""
+"""Files that swell when they are opened: refused within three seconds of work, with little memory."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tests.hostile.other_files import npy_header
 
 GROWTH_MB, SECONDS = 200, 3.0
 SCRIPT = """
-import json, resource, sys, time
+import json, os, resource, sys
 from pathlib import Path
 from core.ingest import ingest
 from core.workspace import Workspace
-began = time.perf_counter()
+began = sum(os.times()[:4])
 report = ingest(Workspace(Path(sys.argv[2])), [Path(sys.argv[1])], "c")
 peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 rows = [[row["fate"], row["code"]] for row in report["files"]]
-print(json.dumps({"s": time.perf_counter() - began, "mb": sum(peaks) / 1024, "rows": rows}))
+print(json.dumps({"s": sum(os.times()[:4]) - began, "mb": sum(peaks) / 1024, "rows": rows}))
 """
 
 
@@ -91,7 +91,7 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes]]] = {
 
 def measured(path: Path, place: Path) -> dict:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(path), str(place)], capture_output=True, check=True, timeout=60
+        [sys.executable, "-c", SCRIPT, str(path), str(place)], capture_output=True, check=True, timeout=120
     )
     return dict(json.loads(done.stdout))
 

@@ -162,7 +162,7 @@ def read(path: Path, modality: str) -> Volume:
     return canonical(Volume(np.asarray(image.dataobj, np.float32), np.asarray(image.affine, float), modality))
 
 
-@pytest.mark.parametrize("reference", ["T1", "FLAIR"])
+@pytest.mark.parametrize("reference", ["T1", pytest.param("FLAIR", marks=pytest.mark.slow)])
 def test_every_image_of_a_real_head_loses_the_same_face(real_data: Path, reference: str) -> None:
     """T1, T2 and FLAIR come from three grids; where the face was there is nothing in any."""
     names = [reference, *(name for name in ("T1", "T2", "FLAIR") if name != reference)]
@@ -184,7 +184,7 @@ def test_every_image_of_a_real_head_loses_the_same_face(real_data: Path, referen
         assert not (removed(piece, done, name) & brain).any()
 
 
-@pytest.mark.parametrize("modality", ["T2", "FLAIR"])
+@pytest.mark.parametrize("modality", ["T2", pytest.param("FLAIR", marks=pytest.mark.slow)])
 def test_the_brain_of_a_real_head_is_found_without_t1_too(real_data: Path, modality: str) -> None:
     folder = real_data / "brain_ms_native" / "MSL04"
     t1, other = read(folder / "T1.nii.gz", "T1"), read(folder / f"{modality}.nii.gz", modality)
