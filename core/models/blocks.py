@@ -18,7 +18,9 @@ from core.config import Settings
 from core.models.base import Batch
 from core.models.formulas import rows_like
 
+Block = Callable[[int, int, int, int], nn.Module]  # spatial axes, channels in and out, stride
 DEPTH = 3  # halvings inside an encoder, wherever its codes lie: what it sees around a pixel
+LEAK = 0.1  # of a leaky ReLU: what it lets through below zero
 MAX_GROWTH = 4  # channels double with each halving up to this many times the width: deeper maps are small, not rich
 
 
@@ -31,6 +33,9 @@ class ConvSettings(Settings):
         1, ge=1, le=4, description="Fineness of the map of codes: 1 is one per 2 x 2 pixels, 2 per 4 x 4"
     )
     spatial_latent: bool = Field(True, description="Keep a small map of codes; off: one code for the whole slice")
+    normalise: bool = Field(
+        True, description="Bring features to one scale in each image. Off: faster early on, and may need smaller steps"
+    )
 
 
 def visible(batch: Batch, modality: str) -> Tensor:
@@ -81,7 +86,7 @@ def put_rows(made: Tensor, at: Tensor, n: int) -> Tensor:
     return made.new_zeros(n, *made.shape[1:]).index_copy(0, at, made)
 
 
-def conv(dims: int, n_in: int, n_out: int, kernel: int, stride: int = 1, bias: bool = True) -> nn.Module:
+def conv(dims: int, n_in: int, n_out: int, kernel: int, stride: int = 1, bias: bool = True) -> nn.Conv2d | nn.Conv3d:
     """A convolution of slices (dims 2) or patches (dims 3) that keeps the size where the stride is 1."""
     kind = nn.Conv2d if dims == 2 else nn.Conv3d
     return kind(n_in, n_out, kernel, stride, padding=kernel // 2, bias=bias)
@@ -94,6 +99,16 @@ def conv_block(dims: int, n_in: int, n_out: int, stride: int = 1) -> nn.Sequenti
         nn.GroupNorm(math.gcd(8, n_out), n_out),
         nn.SiLU(inplace=True),
     )
+
+
+def plain_block(dims: int, n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
+    """The same without a normalisation, so that a grey value means the same in every slice.
+
+    Leaky ReLU and the initial weights that keep its features' scale (He et al. 2015, arXiv:1502.01852).
+    """
+    layer = conv(dims, n_in, n_out, 3, stride)
+    nn.init.kaiming_normal_(layer.weight, LEAK)
+    return nn.Sequential(layer, nn.LeakyReLU(LEAK, inplace=True))
 
 
 def up(dims: int, n_in: int, n_out: int) -> nn.Sequential:
@@ -125,9 +140,9 @@ class Shuffle(nn.Module):
         return split.permute(order).reshape(len(x), -1, *(2 * length for length in size))
 
 
-def stem(dims: int, n_in: int, width: int) -> nn.Sequential:
+def stem(dims: int, n_in: int, width: int, block: Block = conv_block) -> nn.Sequential:
     """From images to features at half resolution."""
-    return nn.Sequential(Unshuffle(), conv_block(dims, 2**dims * n_in, width))
+    return nn.Sequential(Unshuffle(), block(dims, 2**dims * n_in, width, 1))
 
 
 class Pyramid(nn.Module):
@@ -136,12 +151,12 @@ class Pyramid(nn.Module):
     The first halving only sorts pixels into channels: maps of full size would cost most of the time and bring little.
     """
 
-    def __init__(self, dims: int, n_in: int, width: int, depth: int) -> None:
+    def __init__(self, dims: int, n_in: int, width: int, depth: int, block: Block = conv_block) -> None:
         super().__init__()
         self.multiple = 2**depth
-        self.stem: nn.Module = stem(dims, n_in, width)
+        self.stem: nn.Module = stem(dims, n_in, width, block)
         self.downs = nn.ModuleList(
-            nn.Sequential(conv_block(dims, a, b, stride=2), conv_block(dims, b, b))
+            nn.Sequential(block(dims, a, b, 2), block(dims, b, b, 1))
             for a, b in pairwise(channels_at(width, at) for at in range(1, depth + 1))
         )
 
@@ -160,12 +175,14 @@ class Pyramid(nn.Module):
 class Trunk(Pyramid):
     """A U-Net's inside, (B, n_in, *size) -> (B, n_out, *small): down `depth` halvings, up to `level`, with skips."""
 
-    def __init__(self, dims: int, channels: tuple[int, int], width: int, depth: int, level: int) -> None:
+    def __init__(
+        self, dims: int, channels: tuple[int, int], width: int, depth: int, level: int, block: Block = conv_block
+    ) -> None:
         n_in, n_out = channels
-        super().__init__(dims, n_in, width, depth)
+        super().__init__(dims, n_in, width, depth, block)
         climbed = list(pairwise(channels_at(width, at) for at in range(depth, level - 1, -1)))
         self.ups = nn.ModuleList(up(dims, b, a) for b, a in climbed)
-        self.merges = nn.ModuleList(conv_block(dims, 2 * a, a) for _, a in climbed)
+        self.merges = nn.ModuleList(block(dims, 2 * a, a, 1) for _, a in climbed)
         self.head = conv(dims, channels_at(width, level), n_out, 1)
 
     def up(self, features: Sequence[Tensor]) -> Tensor:
@@ -180,17 +197,22 @@ class Trunk(Pyramid):
         return self.up(self.down(x))
 
 
+def block_of(settings: ConvSettings) -> Block:
+    """What the networks are made of."""
+    return conv_block if settings.normalise else plain_block
+
+
 class Encoder(nn.Sequential):
     """(B, n_in, *size) -> (B, n_out, *small), or (B, n_out) where the latent is not spatial."""
 
     def __init__(self, size: Sequence[int], n_in: int, n_out: int, settings: ConvSettings) -> None:
-        dims = len(size)
+        dims, block = len(size), block_of(settings)
         if settings.spatial_latent:
             depth = max(DEPTH, settings.halvings)
-            super().__init__(Trunk(dims, (n_in, n_out), settings.width, depth, settings.halvings))
+            super().__init__(Trunk(dims, (n_in, n_out), settings.width, depth, settings.halvings, block))
             return
         channels, places = channels_at(settings.width, DEPTH), small_size(size, DEPTH)
-        trunk = Trunk(dims, (n_in, channels), settings.width, DEPTH, DEPTH)
+        trunk = Trunk(dims, (n_in, channels), settings.width, DEPTH, DEPTH, block)
         super().__init__(trunk, nn.Flatten(), nn.Linear(channels * math.prod(places), n_out))
 
 
@@ -199,17 +221,17 @@ class Decoder(nn.Module):
 
     def __init__(self, size: Sequence[int], n_in: int, n_out: int, settings: ConvSettings) -> None:
         super().__init__()
-        self.size, dims = tuple(size), len(size)
+        self.size, dims, block = tuple(size), len(size), block_of(settings)
         start = settings.halvings if settings.spatial_latent else DEPTH
         widths = [channels_at(settings.width, level) for level in range(start, 0, -1)]
-        layers: list[nn.Module] = [conv_block(dims, n_in, widths[0])]
+        layers: list[nn.Module] = [block(dims, n_in, widths[0], 1)]
         if not settings.spatial_latent:
             places = small_size(size, DEPTH)
             layers[0] = nn.Sequential(
                 nn.Linear(n_in, widths[0] * math.prod(places)), nn.Unflatten(1, (widths[0], *places))
             )
         for before, after in pairwise(widths):
-            layers += [up(dims, before, after), conv_block(dims, after, after)]
+            layers += [up(dims, before, after), block(dims, after, after, 1)]
         self.body = nn.Sequential(*layers, *to_pixels(dims, widths[-1], n_out))
 
     def forward(self, z: Tensor) -> Tensor:
