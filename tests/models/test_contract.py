@@ -223,7 +223,7 @@ def test_a_few_steps_on_one_batch_lower_the_loss(name: str) -> None:
 
 OTHER_SETTINGS = [
     *[(name, key, value) for name in ("ae", *GAUSSIAN) for key, value in
-      (("width", 8), ("latent_dim", 3), ("halvings", 2), ("spatial_latent", False))],
+      (("width", 8), ("latent_dim", 3), ("halvings", 2), ("spatial_latent", False), ("normalise", False))],
     *[(name, key, value) for name in GAUSSIAN for key, value in
       (("beta", 3.0), ("warmup_steps", 7), ("likelihood", "normal"), ("scale", 0.3))],
     ("mvae", "n_subsets", 0), ("mopoe", "n_subsets", 2), ("mvtcae", "alpha", 0.9), ("jmvae", "alpha", 2.0),
@@ -242,7 +242,8 @@ OTHER_SETTINGS = [
     ("unit", "latent_dim", 3), ("unit", "halvings", 2), ("unit", "n_shared", 1), ("unit", "n_scales", 1),
     ("unit", "self_weight", 1.0), ("unit", "cycle_weight", 1.0), ("unit", "code_weight", 1.0),
     *[("vae_gan", key, value) for key, value in
-      (("latent_dim", 3), ("halvings", 2), ("spatial_latent", False), ("beta", 3.0), ("warmup_steps", 7),
+      (("latent_dim", 3), ("halvings", 2), ("spatial_latent", False), ("normalise", False), ("beta", 3.0),
+       ("warmup_steps", 7),
        ("likelihood", "laplace"), ("scale", 0.3), ("adversarial_weight", 5.0))],
     *[("mm_synthesis", key, value) for key, value in
       (("width", 8), ("latent_dim", 3), ("halvings", 2), ("fusion", "mean"), ("n_subsets", 0), ("rebuild", 1.0),
