@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from core.commands import archive, data, runs, search, uncertainty
+from core.commands import archive, arena, data, runs, search, uncertainty
 from core.errors import UserError
 from core.workspace import plain
 
@@ -25,6 +25,7 @@ app.add_typer(data.verbs)
 app.add_typer(runs.verbs)
 app.add_typer(search.verbs)
 app.add_typer(uncertainty.verbs)
+app.add_typer(arena.verbs)
 app.add_typer(archive.verbs)
 
 NO_ROOM = {errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}

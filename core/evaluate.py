@@ -124,7 +124,7 @@ def evaluate(
         "checks": checks,
         "leaks": found_leaks.to_json(),
         **answers,
-        "cost": cost_of(loaded, _costs(loaded, plans)),
+        "cost": cost_of(loaded, costs_of(loaded, plans)),
     }
     return dict(plain(result))
 
@@ -281,7 +281,7 @@ def fit_baselines(loaded: LoadedRun) -> list[Contender]:
     return contenders
 
 
-def _costs(loaded: LoadedRun, plans: dict[str, list[Task]]) -> list[Row]:
+def costs_of(loaded: LoadedRun, plans: Mapping[str, Sequence[Task]]) -> list[Row]:
     """Of every case: from the files to one whole synthesised volume."""
     found = []
     for case_id, tasks in plans.items():

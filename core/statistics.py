@@ -112,7 +112,15 @@ def against_all(first: Mapping[str, float], rivals: Mapping[str, Mapping[str, fl
     Source:
         Holm 1979, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6(2).
     """
-    found = {name: paired_difference(first, rival) for name, rival in rivals.items() if set(first) & set(rival)}
+    return _corrected({n: paired_difference(first, rival) for n, rival in rivals.items() if set(first) & set(rival)})
+
+
+def all_against(rivals: Mapping[str, Mapping[str, float]], one: Mapping[str, float]) -> dict[str, Difference]:
+    """Each of several against one, corrected in the same way; above 0 where the rival has more."""
+    return _corrected({n: paired_difference(rival, one) for n, rival in rivals.items() if set(one) & set(rival)})
+
+
+def _corrected(found: Mapping[str, Difference]) -> dict[str, Difference]:
     tested = {name: difference.p for name, difference in found.items() if difference.p is not None}
     corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
     return {name: replace(difference, p_holm=corrected.get(name)) for name, difference in found.items()}

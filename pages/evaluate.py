@@ -4,17 +4,15 @@ from functools import partial
 
 import streamlit as st
 
-from core.metrics import METRICS, metric_of
+from core.metrics import METRICS
 from core.runs import Run, list_runs
 from core.types import PLACE
 from ui.csv_table import csv_bytes
 from ui.empty import empty_state
 from ui.errors import guard
 from ui.evaluate_view import (
-    place_words,
     ranked,
     score_table,
-    scores_of,
     show_cases,
     source_check,
     subset_map,
@@ -25,9 +23,10 @@ from ui.judged_table import Table, choose_table, offer_evaluation
 from ui.outcome import failure_notice
 from ui.pickers import choose
 from ui.protocol_view import protocol_view
-from ui.results import Entry, Pair, all_rows, pair_id, pair_words, pairs_of, read_judged
+from ui.results import Entry, Pair, all_rows, read_judged
 from ui.rivals_view import rivals_view
 from ui.run_form import makes_images
+from ui.score_choice import choose_metric, choose_pair
 from ui.state import State, workspace
 from ui.style import simulated_badge
 from ui.switch import switch
@@ -43,7 +42,6 @@ VIEWS = {
     "uncertainty": "Error bars",
     "protocol": "Protocol",
 }
-KINDS = {"synthesis": "Synthesis", "reconstruction": "Reconstruction"}
 
 
 def as_csv(table: Table) -> bytes:
@@ -66,32 +64,6 @@ def offer_report(entry: Entry) -> None:
 
     tip = "One file with results, conditions, dataset and model card, versions and seeds. Opens without a network."
     st.download_button("Report", html, f"{entry.model}_report.html", "text/html", icon=":material/summarize:", help=tip)
-
-
-def choose_metric(table: Table, pair: Pair) -> str:
-    """A score of the whole mask, of a region, or by SynthRAD's protocol."""
-    places = scores_of(table, pair)
-    tip = (
-        "The voxels that are judged. A whole image can look right while a lesion is wrong. Regions come from the "
-        "label maps; SynthRAD clips to the challenge's Hounsfield limits."
-    )
-    place = choose("Where", list(places), State.PLACE, place_words, tip) if len(places) > 1 else ""
-    scores = {metric_of(name).name: name for name in places[place or ""]}
-    said = "  \n".join(f"**{name}**: {metric_of(score).help}" for name, score in scores.items())
-    by_metric = {score.partition(PLACE)[0]: score for score in scores.values()}
-    chosen = choose("Metric", list(by_metric), State.METRIC, lambda name: METRICS[name].name, said)
-    return by_metric[chosen or "mae"]
-
-
-def choose_pair(table: Table) -> tuple[Pair, list[Pair]]:
-    """What is given and what is made, among what the runs were judged on."""
-    kinds = {kind: said for kind, said in KINDS.items() if pairs_of(table.entries, kind == "reconstruction")}
-    tip = "Synthesis: another modality is made. Reconstruction: the same one is given back, which is much easier."
-    kind = switch("Task", kinds, State.TASK, tip) if len(kinds) > 1 else next(iter(kinds))
-    pairs = pairs_of(table.entries, kind == "reconstruction")
-    by_id = {pair_id(pair): pair for pair in pairs}
-    tip = "The table and the dots show this pair. A click on the map below changes it."
-    return by_id[choose("Given → made", list(by_id), State.PAIR, lambda key: pair_words(by_id[key]), tip) or ""], pairs
 
 
 def show_run(table: Table, pair: Pair, pairs: list[Pair], metric: str, waiting: list[Run]) -> None:

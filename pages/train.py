@@ -4,6 +4,7 @@ import streamlit as st
 
 from core.dataset import list_datasets
 from core.runs import list_runs
+from ui.arena_view import arena_picker, arena_view, new_arena
 from ui.empty import empty_state
 from ui.errors import guard
 from ui.frame import page_header
@@ -26,7 +27,8 @@ from ui.state import State, workspace
 from ui.style import simulated_badge
 from ui.views import turn_to, view_switch
 
-VIEWS = {"new": "New run", "runs": "Runs", "search": "Search"}
+VIEWS = {"new": "New run", "runs": "Runs", "search": "Search", "arena": "Arena"}
+LOOKED_AT = {"search": State.SEARCH, "arena": State.ARENA}
 
 
 def new_run() -> None:
@@ -104,17 +106,47 @@ def search() -> None:
             )
 
 
+def arena() -> None:
+    """A new arena on the left, the chosen one on the right."""
+    left, right = st.columns([1, 3], gap="medium")
+    with left, guard():
+        dataset = dataset_picker()
+        if dataset is None:
+            return
+        if dataset.is_simulated:
+            simulated_badge()
+        started = new_arena(dataset)
+        if started is not None:
+            st.session_state[State.ARENA] = started.id
+            st.rerun()
+    with right, guard():
+        job = arena_picker()
+        if job is not None:
+            arena_view(job)
+        else:
+            empty_state(
+                "No arena yet",
+                "Choose models on the left. They, a U-Net, pix2pix and two simple baselines learn from the same cases, "
+                "and every case is judged by models that never saw it.",
+            )
+
+
 page_header("Train", "Train a model on a dataset, and watch it learn.")
 with guard():
     has_runs = bool(list_runs(workspace()))
     if State.SEARCH in st.query_params and State.TRAIN_VIEW not in st.session_state:
         turn_to(State.TRAIN_VIEW, "search")
+    elif State.ARENA in st.query_params and State.TRAIN_VIEW not in st.session_state:
+        turn_to(State.TRAIN_VIEW, "arena")
     elif State.RUN in st.query_params and State.TRAIN_VIEW not in st.session_state:
         turn_to(State.TRAIN_VIEW, "runs")
     view = view_switch(State.TRAIN_VIEW, VIEWS, "runs" if is_training() else "new")
-    retract(State.RUN if view == "search" else State.SEARCH)  # a link opens what is looked at
+    for name in {State.RUN, State.SEARCH, State.ARENA} - {LOOKED_AT.get(view, State.RUN)}:
+        retract(name)  # a link opens what is looked at
     if view == "search" and list_datasets(workspace()):
         search()
+    elif view == "arena" and list_datasets(workspace()):
+        arena()
     elif view == "runs" and has_runs:
         watch()
     elif view == "runs":

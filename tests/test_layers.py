@@ -15,6 +15,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"__main__"},
     {"commands"},
     {"jobs", "showcase"},
+    {"arena"},
     {"search", "archive"},
     {"embed", "follower"},
     {"shared_space"},

@@ -29,10 +29,11 @@ KINDS = {
     "evaluate": "Evaluating",
     "uncertainty": "Calibrating error bars",
     "search": "Searching",
+    "arena": "Arena",
     "export": "Packing the workspace",
     "restore": "Taking in an export",
 }
-SAID = ("train", "search", "evaluate", "uncertainty", "embed")  # the others' pages say it themselves
+SAID = ("train", "search", "arena", "evaluate", "uncertainty", "embed")  # the others' pages say it themselves
 POLL = "2s"
 MAX_ROWS = 3
 COUNT = re.compile(r"\b\d+ of \d+\b")
@@ -116,6 +117,8 @@ def job_title(job: Job) -> str:
     if job.kind == "search":
         config = job.params["config"]
         return f"{name} settings of {config['model']} on {config['dataset']}"
+    if job.kind == "arena":
+        return f"{name} on {job.params['config']['dataset']}"
     return f"{name} {job.config.model} on {job.config.dataset}" if isinstance(job, Run) else name
 
 

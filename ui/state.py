@@ -40,6 +40,8 @@ class State:
     RUN_VIEW = "run_view"
     BARS = "bars"  # Compare: whose error bars are shown
     SEARCH = "search"
+    ARENA = "arena"
+    RIVAL = "rival"  # Train, Arena: whose differences from the others are shown
     FOUND_CASES = "cases"
 
     WORKSPACE = "ws"

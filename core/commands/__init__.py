@@ -38,10 +38,10 @@ def training_settings(pairs: list[str] | None) -> dict[str, Any]:
 
 
 def job_of(workspace: Workspace, name: str) -> Job:
-    """The run or the search of that id."""
+    """The run, the search or the arena of that id."""
     from core.runs import Run, list_jobs
 
-    found = [job for job in list_jobs(workspace) if job.id == name and job.kind == "search"]
+    found = [job for job in list_jobs(workspace) if job.id == name and job.kind in ("search", "arena")]
     return found[0] if found else Run.open(workspace, name)
 
 

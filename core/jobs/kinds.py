@@ -199,6 +199,21 @@ def search(job: Job, workspace: Workspace, progress: Progress) -> Any:
     return Search(job, config, Dataset.open(workspace, config.dataset), device, progress).run()
 
 
+def arena(job: Job, workspace: Workspace, progress: Progress) -> Any:
+    """params: config (all settings of the arena), device. Its trainings lie in the job's folder."""
+    from core.arena.arena import Arena
+    from core.arena.settings import ArenaConfig
+    from core.config import build
+    from core.dataset import Dataset
+    from core.synthesis import pick_device
+
+    _share_cores()
+    config = build(ArenaConfig, job.params["config"])
+    device = pick_device(job.params.get("device", "auto"))
+    job.update(device=str(device))
+    return Arena(job, config, Dataset.open(workspace, config.dataset), device, progress).run()
+
+
 def evaluate(job: Job, workspace: Workspace, progress: Progress) -> Any:
     """params: run, device. The result lies with the run: it is the run's."""
     from core.evaluate import evaluate as run_evaluate
@@ -282,6 +297,7 @@ KINDS: dict[str, Callable[[Job, Workspace, Progress], Any]] = {
     "preview": preview,
     "train": train,
     "search": search,
+    "arena": arena,
     "evaluate": evaluate,
     "uncertainty": uncertainty,
     "embed": embed,

@@ -12,11 +12,12 @@ TRAININGS = "CROSSMODAL_TRAININGS"  # trainings at once on one device
 WORKERS = "CROSSMODAL_WORKERS"  # other jobs at once
 MAX_WAITING = "CROSSMODAL_MAX_WAITING"  # trainings that a guest may have waiting
 RETRIES = "CROSSMODAL_RETRIES"  # deaths in a row, none having got further, before a job is given up
-TRAINS = ("train", "search")  # kinds of jobs
+TRAINS = ("train", "search", "arena")  # kinds of jobs
 # seconds, before any has been seen to end
 USUAL_S = {
     "train": 300.0,
     "search": 3600.0,
+    "arena": 3600.0,
     "demo": 60.0,
     "prepare": 60.0,
     "ingest": 30.0,

@@ -67,7 +67,7 @@ class Trials:
     def _train_and_score(self, config: RunConfig, key: str, progress: Progress) -> Verdict:
         run = Run(self.folder / "runs" / f"run-{key}")
         if not (run.has_weights and run.state == "finished"):
-            run = self._train(config, run.folder, progress)
+            run = train_run(config, run.folder, self.dataset, self.device, progress)
         began = time.monotonic()
         loaded = load_run(Workspace(self.dataset.folder.parent.parent), run, self.device)
         scores = {case_id: score(loaded, case_id, self.search.judged) for case_id in loaded.split.test}
@@ -81,19 +81,26 @@ class Trials:
         seconds = round(last["seconds"] + time.monotonic() - began, 3)
         return Verdict(judged, seconds, is_cut=_is_cut(config, last["epoch"]))
 
-    def _train(self, config: RunConfig, folder: Path, progress: Progress) -> Run:
-        run = Run.make(folder, config, self.device.type)
-        run.update(state="running", started=time.time(), device=str(self.device))
-        try:
-            train(run, self.dataset, self.device, progress)
-        except Cancelled:
-            run.update(state="paused", ended=time.time())
-            raise
-        except UserError as error:
-            run.update(state="failed", ended=time.time(), error=str(error), code=error.code)
-            raise
-        run.update(state="finished", ended=time.time())
-        return run
+
+def train_run(config: RunConfig, folder: Path, dataset: Dataset, device: torch.device, progress: Progress) -> Run:
+    """A run in this very folder, trained in this process; a training that was stopped goes on.
+
+    Raises:
+        UserError: It failed; recorded as the run's error too.
+        Cancelled: `progress` raised it; the run rests.
+    """
+    run = Run.make(folder, config, device.type)
+    run.update(state="running", started=time.time(), device=str(device))
+    try:
+        train(run, dataset, device, progress)
+    except Cancelled:
+        run.update(state="paused", ended=time.time())
+        raise
+    except UserError as error:
+        run.update(state="failed", ended=time.time(), error=str(error), code=error.code)
+        raise
+    run.update(state="finished", ended=time.time())
+    return run
 
 
 def key_of(config: RunConfig) -> str:
