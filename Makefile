@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 export CROSSMODAL_WORKSPACE ?= $(CURDIR)/workspace
 
-.PHONY: install install-dev run serve test lint bench slow multivae-env parity demo-run demo-results anatomy clean
+.PHONY: install install-dev run serve test lint bench slow multivae-env parity results demo-run demo-results anatomy clean
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
@@ -56,6 +56,10 @@ multivae-env: .venv-multivae/.installed
 ## Our multimodal VAEs beside that library's
 parity: install-dev multivae-env
 	$(BIN)/python -m benchmarks parity
+
+## The arena on the demo cohort and, where CROSSMODAL_DATA names them, on real patients: docs/results.md
+results: install-dev
+	$(BIN)/python -m benchmarks results
 
 ## Train the demo run anew and put it where it ships from
 demo-run: install

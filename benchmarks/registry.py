@@ -22,6 +22,7 @@ from benchmarks import (
     read,
     real,
     register,
+    results,
     scale,
     server,
     train_overhead,
@@ -99,6 +100,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         is_quick=False,
     ),
     "real": Benchmark("T1 -> T2 on real brains, one patient left out", real.measure_real, real.TARGETS, is_quick=False),
+    "results": Benchmark(
+        "the arena on the demo and on real patients: writes docs/results.md", results.measure_results, is_quick=False
+    ),
     "train_overhead": Benchmark(
         "our training loop beside a bare PyTorch loop",
         train_overhead.measure_train_overhead,
