@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from core.batches import informative_rows, make_batch
 from core.config import Task
@@ -138,5 +139,9 @@ def _dice_rows(dataset: Dataset, case_id: str, task: Task, said: Array) -> Itera
     for number, name in enumerate(task.classes[1:], 1):
         there, found = truth == number, guess == number
         if there.any() or found.any():
-            dice = 2 * np.count_nonzero(there & found) / (np.count_nonzero(there) + np.count_nonzero(found))
-            yield {"task": task.name, "class": name, "metric": "Dice", "value": float(dice)}
+            yield {"task": task.name, "class": name, "metric": "Dice", "value": dice(there, found)}
+
+
+def dice(there: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
+    """Twice what both have over what they have together, 0 to 1; one of them has something."""
+    return float(2 * np.count_nonzero(there & found) / (np.count_nonzero(there) + np.count_nonzero(found)))

@@ -109,6 +109,7 @@ class Workspace:
     runs/ID/                                     trainings: the job folder is the run
     jobs/ID/                                     other long work (ingest, prepare, embed, evaluate, demo)
     uploads/ID/                                  what is being imported; removed afterwards
+    judges/                                      frozen networks that judge syntheses; can be trained again
     """
 
     root: Path
@@ -149,6 +150,10 @@ class Workspace:
     @property
     def uploads(self) -> Path:
         return self.root / "uploads"
+
+    @property
+    def judges(self) -> Path:
+        return self.root / "judges"
 
     def secret(self) -> bytes:
         """The key of this workspace's pseudonyms, made on first use, readable by the owner only."""

@@ -7,6 +7,7 @@ import streamlit as st
 from core.metrics import METRICS
 from core.runs import Run, list_runs
 from core.types import PLACE
+from ui.audit_view import audit_view
 from ui.csv_table import csv_bytes
 from ui.empty import empty_state
 from ui.errors import guard
@@ -40,6 +41,7 @@ VIEWS = {
     "rivals": "Against the others",
     "source": "Does it read its source?",
     "uncertainty": "Error bars",
+    "audits": "Further checks",
     "protocol": "Protocol",
 }
 
@@ -87,6 +89,8 @@ def show_run(table: Table, pair: Pair, pairs: list[Pair], metric: str, waiting: 
         uncertainty_view(table, entry, pair)
     elif view == "source":
         source_check(entry, table.mae_units)
+    elif view == "audits":
+        audit_view(entry)
     elif view == "tasks":
         task_view(rows)
     else:

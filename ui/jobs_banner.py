@@ -28,12 +28,13 @@ KINDS = {
     "embed": "Embedding",
     "evaluate": "Evaluating",
     "uncertainty": "Calibrating error bars",
+    "audit": "Checking a run",
     "search": "Searching",
     "arena": "Arena",
     "export": "Packing the workspace",
     "restore": "Taking in an export",
 }
-SAID = ("train", "search", "arena", "evaluate", "uncertainty", "embed")  # the others' pages say it themselves
+SAID = ("train", "search", "arena", "evaluate", "uncertainty", "audit", "embed")  # the others' pages say it
 POLL = "2s"
 MAX_ROWS = 3
 COUNT = re.compile(r"\b\d+ of \d+\b")

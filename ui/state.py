@@ -39,6 +39,7 @@ class State:
     TASK = "task"
     RUN_VIEW = "run_view"
     BARS = "bars"  # Compare: whose error bars are shown
+    AUDIT = "audit"  # Evaluate: which further check of a run is shown
     SEARCH = "search"
     ARENA = "arena"
     RIVAL = "rival"  # Train, Arena: whose differences from the others are shown

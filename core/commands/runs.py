@@ -22,6 +22,7 @@ from core.errors import InvalidConfigError
 from core.workspace import Workspace
 
 verbs = typer.Typer()
+CHECKS = "usefulness, misalignment, memorisation, realism, with commas between; or all"
 
 
 @verbs.command()
@@ -101,6 +102,21 @@ def evaluate(
 ) -> Any:
     """Judge a run on its held-out cases, beside the baselines."""
     return work(workspace_of(workspace), "evaluate", {"run": run, "device": device})
+
+
+@verbs.command()
+def audit(
+    run: Annotated[str, typer.Argument(help="Id of the run")],
+    checks: Annotated[str, typer.Option(help=CHECKS)] = "all",
+    device: DeviceOption = "auto",
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Check a run further: of use to a segmenter? misaligned? copies of training images? real as a whole?"""
+    from core.audit import AUDITS
+
+    names = list(AUDITS) if checks == "all" else [name.strip() for name in checks.split(",") if name.strip()]
+    return work(workspace_of(workspace), "audit", {"run": run, "names": names, "device": device})
 
 
 @verbs.command()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from core.errors import NotFoundError
+from core.jobs.contests import arena, audit
+from core.jobs.cores import share_cores
 from core.progress import Cancelled, Progress, part
 from core.runs import EXPORT, Job, Run
 from core.uploads import LABELS
@@ -176,7 +177,7 @@ def _train_here(run: Run, workspace: Workspace, progress: Progress) -> float:
     from core.synthesis import pick_device
     from core.train import train as run_train
 
-    _share_cores()
+    share_cores()
     device = pick_device(run.params.get("device", "auto"))
     run.update(device=str(device))
     began = time.monotonic()
@@ -192,26 +193,11 @@ def search(job: Job, workspace: Workspace, progress: Progress) -> Any:
     from core.search.settings import SearchConfig
     from core.synthesis import pick_device
 
-    _share_cores()
+    share_cores()
     config = build(SearchConfig, job.params["config"])
     device = pick_device(job.params.get("device", "auto"))
     job.update(device=str(device))
     return Search(job, config, Dataset.open(workspace, config.dataset), device, progress).run()
-
-
-def arena(job: Job, workspace: Workspace, progress: Progress) -> Any:
-    """params: config (all settings of the arena), device. Its trainings lie in the job's folder."""
-    from core.arena.arena import Arena
-    from core.arena.settings import ArenaConfig
-    from core.config import build
-    from core.dataset import Dataset
-    from core.synthesis import pick_device
-
-    _share_cores()
-    config = build(ArenaConfig, job.params["config"])
-    device = pick_device(job.params.get("device", "auto"))
-    job.update(device=str(device))
-    return Arena(job, config, Dataset.open(workspace, config.dataset), device, progress).run()
 
 
 def evaluate(job: Job, workspace: Workspace, progress: Progress) -> Any:
@@ -219,7 +205,7 @@ def evaluate(job: Job, workspace: Workspace, progress: Progress) -> Any:
     from core.evaluate import evaluate as run_evaluate
     from core.synthesis import load_run
 
-    _share_cores()
+    share_cores()
     run = Run.open(workspace, job.params["run"])
     result = run_evaluate(load_run(workspace, run, job.params.get("device", "auto")), progress=progress)
     run.write_result(result)
@@ -246,7 +232,7 @@ def embed(job: Job, workspace: Workspace, progress: Progress) -> Any:
     from core.latent import cached_projection, load_embedding, save_embedding
     from core.synthesis import load_run
 
-    _share_cores()
+    share_cores()
     run = Run.open(workspace, job.params["run"])
     if not run.embedding_path.exists():
         loaded = load_run(workspace, run, job.params.get("device", "auto"))
@@ -274,18 +260,6 @@ def _shared_space(workspace: Workspace, run: Run) -> list[dict[str, Any]]:
     return [asdict(pair) for pair in measure_space(load_embedding(run.embedding_path), split.test)]
 
 
-def _share_cores() -> None:
-    """Half of the cores, unless OMP_NUM_THREADS says otherwise.
-
-    OpenMP's threads wait for each other by spinning: two trainings, or a training and busy pages, on the same cores
-    were ten times slower with all cores each than with half.
-    """
-    import torch
-
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
-
-
 KINDS: dict[str, Callable[[Job, Workspace, Progress], Any]] = {
     "demo": demo,
     "scan": scan,
@@ -300,5 +274,6 @@ KINDS: dict[str, Callable[[Job, Workspace, Progress], Any]] = {
     "arena": arena,
     "evaluate": evaluate,
     "uncertainty": uncertainty,
+    "audit": audit,
     "embed": embed,
 }
