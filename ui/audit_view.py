@@ -1,4 +1,4 @@
-"""Evaluate, Further checks: usefulness, misalignment, copies, realism of one run; done as a job, read from its files."""
+"""Evaluate, Further checks: usefulness, misalignment, copies, realism of one run; found by a job, read from files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ASKS = {
     "images. What of its accuracy is kept on the syntheses?",
     "misalignment": "Each real target is moved by some voxels or degrees and compared with itself. Could the error be "
     "nothing but images that do not lie on each other?",
-    "memorisation": "For each synthesis the nearest training image is looked for. Does it lie nearer than real patients "
+    "memorisation": "For each synthesis the nearest training image is looked for. Does it lie nearer than real people "
     "lie to each other, as a copy would?",
     "realism": "Syntheses and real images of other people are compared as a whole, in the code of one encoder that "
     "learnt from real training images and is the same for every run.",
@@ -43,9 +43,7 @@ def audit_view(entry: Entry) -> None:
     """The chosen check: what it asks, what was found, or the button that starts it."""
     runs = sorted(set(entry.run_of.values()))
     if len(runs) != 1:
-        st.caption(
-            "These are several folds taken together. Choose one fold under “Judged on” to check its run further."
-        )
+        st.caption("These are several folds taken together. Choose one fold under “Judged on” to check its run.")
         return
     run = Run.open(workspace(), runs[0])
     name = switch("Check", CHECKS, State.AUDIT, is_label_shown=False)
@@ -220,9 +218,7 @@ def _realism(found: Row) -> None:
         lines,
         {
             "pair": text("Given → made"),
-            "mmd": number(
-                "MMD²", format="%.3f", help="0: cannot be told from real images of other people. Low is good."
-            ),
+            "mmd": number("MMD²", format="%.3f", help="0: cannot be told from real images of others. Low is good."),
             "interval": text("95 % interval", help="Over cases."),
             "chance": number(
                 "By chance", format="%.3f", help="The same number between real training and real held-out images."
