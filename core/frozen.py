@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from core.batches import Slices, informative_rows
 from core.config import Task
@@ -24,11 +25,12 @@ from core.models.base import Batch, Shapes
 from core.models.blocks import ConvSettings, Decoder, Encoder, Trunk, crop_to, to_pixels
 from core.models.heads import map_loss
 from core.progress import Progress, silent
+from core.structure import Mask
 from core.types import Array
 from core.workspace import Workspace, atomic_write, digest_of, locked
 
 VERSION = 1  # of what follows; raised when a judge would come out otherwise
-WIDTH, CODE = 12, 32
+WIDTH, FEATURES, PLACES = 12, 12, 6
 STEPS, BATCH_SIZE, LR, SEED = 300, 8, 4e-3, 0
 AT_ONCE = 32  # slices
 
@@ -58,19 +60,19 @@ class Segmenter(nn.Module):
 
 
 class Coder(nn.Module):
-    """A slice of one image as CODE numbers from which it can be rebuilt."""
+    """Maps of features from which a slice of one image can be rebuilt, at a quarter of its resolution."""
 
     def __init__(self, shapes: Shapes) -> None:
         super().__init__()
         self.shapes = shapes
-        settings = ConvSettings(width=WIDTH, latent_dim=CODE, halvings=3, spatial_latent=False)
-        self.encoder = Encoder(shapes.size, len(shapes.modalities), CODE, settings)
-        self.decoder = Decoder(shapes.size, CODE, len(shapes.modalities), settings)
+        settings = ConvSettings(width=WIDTH, latent_dim=FEATURES, halvings=2)
+        self.encoder = Encoder(shapes.size, len(shapes.modalities), FEATURES, settings)
+        self.decoder = Decoder(shapes.size, FEATURES, len(shapes.modalities), settings)
 
     def forward(self, x: Tensor, modality: str) -> Tensor:
-        """(B, CODE) from (B, 1, *size) of that modality."""
-        code: Tensor = self.encoder(in_its_channel(x, modality, self.shapes))
-        return code
+        """(B, FEATURES, *size / 4) from (B, 1, *size) of that modality."""
+        features: Tensor = self.encoder(in_its_channel(x, modality, self.shapes))
+        return features
 
     def loss(self, batch: Batch, modality: str) -> Tensor:
         x = torch.where(batch.mask, batch.x[modality], 0.0)
@@ -80,9 +82,25 @@ class Coder(nn.Module):
         rows = error / batch.mask.flatten(1).sum(1).clamp(min=1)
         return torch.where(batch.present[modality], rows, 0.0).mean()
 
-    def codes(self, volume: Array, modality: str) -> Array:
-        """(K, CODE) of each slice; the volume as `inside` gives it."""
-        found = [self(x, modality) for x in _slices_of(volume, self.shapes)]
+    def looks(self, volume: Array, mask: Mask, modality: str) -> Array:
+        """(K, 2 FEATURES) of each slice: mean and spread of the features inside the mask: what it looks like.
+
+        Where it lies and which shape it has plays no part. The volume as `inside` gives it.
+        """
+        found = []
+        marks = _slices_of(mask.astype(np.float32), self.shapes)
+        for x, mark in zip(_slices_of(volume, self.shapes), marks, strict=True):
+            features = self(x, modality)
+            weight = F.interpolate(mark, features.shape[2:], mode="area")
+            share = weight / weight.sum((2, 3), keepdim=True).clamp(min=1e-6)
+            mean = (share * features).sum((2, 3))
+            spread = (share * (features - mean[..., None, None]) ** 2).sum((2, 3)).sqrt()
+            found.append(torch.cat([mean, spread], 1))
+        return np.asarray(torch.cat(found).cpu().numpy(), np.float32)
+
+    def places(self, volume: Array, modality: str) -> Array:
+        """(K, FEATURES * PLACES^2) of each slice: means of the features over a coarse grid: what lies where."""
+        found = [F.adaptive_avg_pool2d(self(x, modality), PLACES).flatten(1) for x in _slices_of(volume, self.shapes)]
         return np.asarray(torch.cat(found).cpu().numpy(), np.float32)
 
 
@@ -121,7 +139,7 @@ def _shapes(dataset: Dataset, tasks: tuple[Task, ...]) -> Shapes:
 
 def _frozen(make: Callable[[], J], dataset: Dataset, cases: Sequence[str], kind: str, progress: Progress) -> J:
     """Read where it was trained before, else trained; without gradients from here on."""
-    key = digest_of([VERSION, kind, dataset.fingerprint, sorted(cases), STEPS, WIDTH, CODE])
+    key = digest_of([VERSION, kind, dataset.fingerprint, sorted(cases), STEPS, WIDTH, FEATURES])
     folder = Workspace(dataset.folder.parent.parent).judges
     with torch.random.fork_rng(devices=[]), locked(folder):
         torch.manual_seed(SEED)

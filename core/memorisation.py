@@ -73,7 +73,7 @@ def points_of(dataset: Dataset, judge: Coder, case_id: str, image: Array, target
     """Space -> a point for each slice that the mask reaches."""
     cut = inside(dataset, case_id, np.asarray(image, np.float32))
     used = np.flatnonzero(np.asarray(dataset.mask(case_id)).any(axis=(0, 1)))
-    return {"image": block_means(cut)[used], "code": judge.codes(cut, target)[used]}
+    return {"image": block_means(cut)[used], "code": judge.places(cut, target)[used]}
 
 
 def block_means(volume: Array) -> Points:

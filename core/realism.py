@@ -1,8 +1,9 @@
 """Do syntheses look like real images as a whole? Maximum mean discrepancy in the code of one frozen encoder.
 
-The encoder learnt from real training images alone and is the same for every rival (`core.frozen`). The kernel's width
-is the median distance between real training slices. Two slices of one case are never compared, so that the case is the
-unit: near 0 where syntheses cannot be told from real images of other people, more the more they differ.
+The encoder learnt from real training images alone and is the same for every rival (`core.frozen`). Numbers of the code
+are told in their spread over real training slices; the kernel's width is the median distance between those. Two slices
+of one case are never compared, so that the case is the unit: near 0 where syntheses cannot be told from real images of
+other people, more the more they differ.
 
 Source:
     Gretton et al. 2012, JMLR 13, the unbiased estimate; here over pairs of cases.
@@ -50,11 +51,13 @@ def measure_realism(loaded: LoadedRun, progress: Progress = silent) -> dict[str,
         )
     judge = coder(dataset, split.train, part(progress, 0, TRAINING))
     real = {m: _real(dataset, judge, (*split.train, *split.test), m) for m in loaded.learnt}
+    units = {m: unit_of([found[c] for c in split.train if c in found]) for m, found in real.items()}
+    real = {m: {c: codes / units[m] for c, codes in found.items()} for m, found in real.items()}
     made: dict[Pair, dict[str, Codes]] = {}
     for n, case_id in enumerate(split.test):
         progress(TRAINING + (1 - TRAINING) * n / len(split.test), 1, f"Encoding syntheses of {case_id}")
         for pair, codes in _made(loaded, judge, case_id).items():
-            made.setdefault(pair, {})[case_id] = codes
+            made.setdefault(pair, {})[case_id] = codes / units[pair[1]]
     widths = {m: width_of([found[c] for c in split.train if c in found]) for m, found in real.items()}
     rows = [
         {"given": list(given), "target": target, **compared(found, real[target], widths[target])}
@@ -99,6 +102,12 @@ def pseudo_values(h: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(n * whole - (n - 1) * without)
 
 
+def unit_of(codes: Sequence[Codes]) -> Codes:
+    """The spread of each number over real training slices, in which all numbers are told."""
+    spread = np.concatenate(codes).std(0) if codes else np.ones(1)
+    return np.asarray(np.maximum(spread, 1e-6), np.float32)
+
+
 def width_of(codes: Sequence[Codes]) -> float:
     """The median distance between real slices of different cases."""
     each = max(1, MOST_SLICES // max(1, len(codes)))
@@ -108,8 +117,9 @@ def width_of(codes: Sequence[Codes]) -> float:
 
 
 def _codes(dataset: Dataset, judge: Coder, case_id: str, image: Array, target: str) -> Codes:
-    used = np.flatnonzero(np.asarray(dataset.mask(case_id)).any(axis=(0, 1)))
-    return judge.codes(inside(dataset, case_id, np.asarray(image, np.float32)), target)[used]
+    mask = np.asarray(dataset.mask(case_id))
+    used = np.flatnonzero(mask.any(axis=(0, 1)))
+    return judge.looks(inside(dataset, case_id, np.asarray(image, np.float32)), mask, target)[used]
 
 
 @torch.inference_mode()

@@ -196,7 +196,7 @@ def test_an_error_of_a_known_shift_is_told_as_that_shift(dataset):
     run = loaded(dataset)
     case = run.split.test[0]
     truth = np.array(dataset.volume(case, "T2"))
-    off = np.roll(truth, 1, axis=0)
+    off = np.concatenate([truth[:1], truth[:-1]])
     curves, pairs = stress(run, case, "T2", {("T1",): off})
     shift = [row for row in curves if (row["kind"], row["size"]) == ("shift", 1.0)]
     mask = judged_mask(dataset, case, "T2")
@@ -213,7 +213,7 @@ def test_an_error_of_a_known_shift_is_told_as_that_shift(dataset):
 def test_a_perfect_synthesis_is_not_askew_and_a_blank_one_not_explained(dataset):
     found = measure_misalignment(loaded(dataset))
     assert not any(row["is_askew"] for row in found["pairs"])
-    assert all(row["as_shift"] == 0 for row in found["pairs"])
+    assert all(row["as_shift"] == pytest.approx(0, abs=1e-3) for row in found["pairs"])
     curve = [r for r in found["curves"] if (r["target"], r["kind"]) == ("T2", "shift")]
     assert [row["mae"] for row in curve] == sorted(row["mae"] for row in curve)
     assert curve[0]["mae"] == 0 and curve[-1]["ssim"] < 0.9
@@ -271,9 +271,8 @@ def test_mmd_is_what_its_formula_says_and_near_nothing_for_equal_worlds():
 
 
 def test_blank_images_look_less_real_than_perfect_ones(dataset):
-    perfect, blank = (
-        {r["target"]: r["mean"] for r in measure_realism(loaded(dataset, how))["rows"]} for how in ("rule", "blank")
-    )
+    found = {how: measure_realism(loaded(dataset, how))["rows"] for how in ("rule", "blank")}
+    perfect, blank = ({row["target"]: row["mean"] for row in found[how]} for how in ("rule", "blank"))
     for target in ("T1", "T2"):
         assert blank[target] > 2 * abs(perfect[target]) + 0.05
 

@@ -18,7 +18,9 @@ from core.models.formulas import Gaussian, precision_shares, product_of_experts
 from core.progress import silent
 from tests.models.test_contract import SHAPES, build
 from tests.models.test_contract import make_batch as phantom_batch
+from tests.tiny_run import Blend, tiny
 
+__all__ = ["tiny"]
 PLACE = (6, 12, 3)
 ASKED = Question("case-0", ("T1", "T2"), "CT", PLACE, side_mm=5.0)
 
@@ -193,13 +195,11 @@ def test_a_run_without_experts_shows_no_shares_and_one_with_them_a_map(tiny, wor
     batch = make_batch(tiny.dataset, [("case-0", 3)], model.shapes.only(("T1", "T2")))
     experts = model.experts(batch)
     precision = {m: torch.exp(-e.log_var.double()) for m, e in experts.items()}
-    by_hand = (precision["T1"] / (1 + precision["T1"] + precision["T2"])).mean(1)[0]
+    by_hand = (precision["T1"] / (1 + precision["T1"] + precision["T2"])).mean(1)[0].detach()
     np.testing.assert_allclose(found["T1"][5, 9], by_hand[2, 4], rtol=1e-4)
 
 
 def test_stacks_and_patches_are_traced_back_completely(tiny, monkeypatch):
-    from tests.tiny_run import Blend
-
     stack = Shapes(tiny.modalities, tiny.dataset.shape[:2], tiny.dataset.shape[2], channels=3)
     patch = Shapes(tiny.modalities, (9, 8, 5), tiny.dataset.shape[2])
     for shapes in (stack, patch):

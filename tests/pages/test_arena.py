@@ -22,7 +22,7 @@ opened = partial(open_page, PAGE)
 
 @pytest.fixture
 def dataset(workspace):
-    return make_dataset(workspace, n_cases=9)
+    return make_dataset(workspace, n_cases=6)
 
 
 def to_arena():
@@ -36,7 +36,7 @@ def test_an_empty_arena_says_what_it_is(dataset):
     assert not page.exception
     assert "No arena yet" in words(page)
     assert "18 trainings" in words(page)  # mvae, hemis and the four that always compete, on three folds
-    assert "folds of 3 cases" in words(page)
+    assert "folds of 2 cases" in words(page)
 
 
 def test_start_hands_it_to_the_queue(dataset, monkeypatch):
@@ -51,7 +51,7 @@ def test_start_hands_it_to_the_queue(dataset, monkeypatch):
 
 def test_a_finished_arena_shows_one_table_one_figure_and_the_claims(workspace, dataset, monkeypatch):
     monkeypatch.setattr("core.arena.settings.ALWAYS", ("linear", "mean_image"))
-    config = make_arena_config(dataset, ArenaOptions(models=("pca",)))
+    config = make_arena_config(dataset, ArenaOptions(models=("constant",), n_folds=2))
     job = new_job(workspace, "arena", {"config": config.model_dump(mode="json"), "device": "cpu"})
     Arena(job, config, dataset, torch.device("cpu")).run()
     job.update(state="finished")
@@ -59,7 +59,7 @@ def test_a_finished_arena_shows_one_table_one_figure_and_the_claims(workspace, d
     page = to_arena()
     assert not page.exception and not page.error
     assert "Finished" in " ".join(str(badge.value) for badge in page.get("badge") or page.markdown)
-    assert {"pca", "linear (baseline)", "mean_image (baseline)"} <= set(page.dataframe[0].value["name"])
+    assert {"constant (baseline)", "linear (baseline)", "mean_image (baseline)"} <= set(page.dataframe[0].value["name"])
     assert len(page.get("plotly_chart")) == 1
     assert "minus the rival's on the same case" in words(page)
     assert page.query_params[State.ARENA] in (job.id, [job.id])
