@@ -22,6 +22,7 @@ from core.metrics import METRICS, is_in_unit, metric_of, place_of
 from core.protocol import fingerprint_of
 from core.regions import region_words
 from core.render import Look, Window, draw_slice, png
+from core.report_checks import check_tables
 from core.report_figures import strip
 from core.runs import Run
 from core.statistics import MIN_CASES, mean_interval
@@ -58,6 +59,7 @@ def report_html(workspace: Workspace, run: Run) -> str:
         _head(run, result),
         _results(run, result),
         _per_region(run, result),
+        _checks(run),
         _pictures(run),
         _dataset_card(workspace, run),
         _model_card(run, result),
@@ -165,6 +167,15 @@ def _per_region(run: Run, result: Mapping[str, Any]) -> str:
         return ""
     head = ["Given", "Made", "Where", *(METRICS[name].name for name in SHOWN)]
     return f"<h2>By region and by SynthRAD's limits</h2>{_table(head, lines)}"
+
+
+def _checks(run: Run) -> str:
+    """Further checks, as far as they were done."""
+    parts = [
+        f"<h3>{escape(title)}</h3><p class=note>{escape(note)}</p>{_table(head, lines) if lines else ''}"
+        for title, note, head, lines in check_tables(run)
+    ]
+    return f"<h2>Further checks</h2>{''.join(parts)}" if parts else ""
 
 
 def _pictures(run: Run) -> str:

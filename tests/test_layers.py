@@ -21,6 +21,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"embed", "follower"},
     {"shared_space"},
     {"train", "evaluate", "latent", "uncertainty", "explain", "export", "report"},
+    {"report_checks"},
     {"fit"},
     {"claims", "bar_scores", "invented"},
     {
