@@ -200,10 +200,11 @@ def table_of(found: Mapping[str, Any]) -> Table:
     for row in found["rows"]:
         pairs = by_model.setdefault(row["model"], {})
         pairs.setdefault((tuple(row["given"]), row["target"]), []).append(row)
-    entries = [
-        Entry(name, name, name in cards and cards[name].is_baseline, rows, {}, costs.get(name, []), (), {})
-        for name, rows in by_model.items()
-    ]
+    chosen = found["config"]["models"]
+    entries = []
+    for name, rows in by_model.items():
+        is_baseline = name not in chosen and name in cards and cards[name].is_baseline
+        entries.append(Entry(name, name, is_baseline, rows, {}, costs.get(name, []), (), {}))
     return Table(entries, (), found["protocol"], (), is_pooled=True)
 
 
