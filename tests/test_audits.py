@@ -218,9 +218,8 @@ def test_a_perfect_synthesis_is_not_askew_and_a_blank_one_not_explained(dataset)
     assert [row["mae"] for row in curve] == sorted(row["mae"] for row in curve)
     assert curve[0]["mae"] == 0 and curve[-1]["ssim"] < 0.9
     poor = {"case": "case-1", "given": ["T1"], "target": "T2", "mae": 0.9, "moved": (0.9, "", 0.0)}
-    assert [(v["as_shift"], v["warns"], v["is_askew"]) for v in verdicts([poor], found["curves"])] == [
-        (None, False, False)
-    ]
+    verdict = verdicts([poor], found["curves"])[0]
+    assert (verdict["as_shift"], verdict["warns"], verdict["is_askew"]) == (None, False, False)
 
 
 def test_a_copied_training_image_is_caught_and_an_own_one_is_not(dataset):

@@ -219,7 +219,7 @@ def uncertainty(job: Job, workspace: Workspace, progress: Progress) -> Any:
     from core.synthesis import load_run
     from core.uncertainty import UncertaintyConfig, measure
 
-    _share_cores()
+    share_cores()
     params = job.params
     loaded = load_run(workspace, Run.open(workspace, params["run"]), params.get("device", "auto"))
     pairs = [(tuple(given), target) for given, target in params["pairs"]] if params.get("pairs") else None
