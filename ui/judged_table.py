@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from core.runs import ENDED, Run, list_jobs
+from ui.audit_view import CHECKS
 from ui.jobs_banner import start_job
 from ui.pickers import choose
 from ui.results import Entry, Judged, differences, entries_of, groups, pooled_entries, studies
@@ -103,8 +104,10 @@ def offer_evaluation(waiting: Sequence[Run]) -> None:
     tip = "Trained runs that have not been judged on their held-out cases yet."
     chosen = st.selectbox("Run to evaluate", list(titles), format_func=titles.__getitem__, key="waiting-run", help=tip)
     tip = "Judge it on its held-out cases, every subset of modalities, beside the baselines. Takes minutes."
+    asked = "Further checks of the run, after its evaluation. Each takes some minutes; they can also be done later."
+    also = st.multiselect("Also check", list(CHECKS), format_func=CHECKS.__getitem__, key="waiting-checks", help=asked)
     if st.button("Evaluate", icon=":material/play_arrow:", type="primary", help=tip, key="evaluate-one"):
-        start_job("evaluate", {"run": chosen, "device": "auto"})
+        start_job("evaluate", {"run": chosen, "device": "auto", "checks": also})
         st.rerun()
 
 

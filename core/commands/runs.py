@@ -96,12 +96,20 @@ def _train_here(run: Any, workspace: Workspace) -> dict[str, Any]:
 @verbs.command()
 def evaluate(
     run: Annotated[str, typer.Argument(help="Id of the run")],
+    checks: Annotated[str, typer.Option(help=f"Also do further checks: {CHECKS}")] = "",
     device: DeviceOption = "auto",
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> Any:
     """Judge a run on its held-out cases, beside the baselines."""
-    return work(workspace_of(workspace), "evaluate", {"run": run, "device": device})
+    params = {"run": run, "device": device, "checks": _checks(checks)}
+    return work(workspace_of(workspace), "evaluate", params)
+
+
+def _checks(text: str) -> list[str]:
+    from core.audit import AUDITS
+
+    return list(AUDITS) if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
 
 
 @verbs.command()
@@ -113,10 +121,7 @@ def audit(
     as_json: JsonOption = False,
 ) -> Any:
     """Check a run further: of use to a segmenter? misaligned? copies of training images? real as a whole?"""
-    from core.audit import AUDITS
-
-    names = list(AUDITS) if checks == "all" else [name.strip() for name in checks.split(",") if name.strip()]
-    return work(workspace_of(workspace), "audit", {"run": run, "names": names, "device": device})
+    return work(workspace_of(workspace), "audit", {"run": run, "names": _checks(checks), "device": device})
 
 
 @verbs.command()

@@ -201,14 +201,18 @@ def search(job: Job, workspace: Workspace, progress: Progress) -> Any:
 
 
 def evaluate(job: Job, workspace: Workspace, progress: Progress) -> Any:
-    """params: run, device. The result lies with the run: it is the run's."""
+    """params: run, device, checks (further ones to do besides). The result lies with the run: it is the run's."""
+    from core.audit import audit as run_audit
     from core.evaluate import evaluate as run_evaluate
     from core.synthesis import load_run
 
     share_cores()
     run = Run.open(workspace, job.params["run"])
-    result = run_evaluate(load_run(workspace, run, job.params.get("device", "auto")), progress=progress)
+    loaded = load_run(workspace, run, job.params.get("device", "auto"))
+    result = run_evaluate(loaded, progress=progress)
     run.write_result(result)
+    if job.params.get("checks"):
+        run_audit(loaded, job.params["checks"], progress)
     return result
 
 
