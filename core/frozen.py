@@ -183,4 +183,4 @@ def _train(judge: Judge, dataset: Dataset, cases: Sequence[str], progress: Progr
 def _slices_of(volume: Array, shapes: Shapes) -> Sequence[Tensor]:
     """(B, 1, *size) from (I, J, K), some at a time."""
     slices = torch.from_numpy(np.ascontiguousarray(volume.transpose(2, 0, 1)))[:, None]
-    return slices.split(AT_ONCE)
+    return torch.split(slices, AT_ONCE)

@@ -77,11 +77,11 @@ class Arena:
         path = self.job.folder / "scores" / f"{key}.json"
         if path.exists():
             return dict(read_json(path))
-        done = len(self.verdicts)
-        words = f"Training {done + 1} of {self.total}: {model}, fold {fold + 1} of {self.config.n_folds}"
+        first = len(self.verdicts)
+        words = f"Training {first + 1} of {self.total}: {model}, fold {fold + 1} of {self.config.n_folds}"
 
-        def report(part: float, whole: float, message: str = "") -> None:
-            self.progress(done + min(part / max(whole, 1e-9), 0.999), self.total, words)
+        def report(done: float, total: float, message: str = "") -> None:
+            self.progress(first + min(done / max(total, 1e-9), 0.999), self.total, words)
 
         report(0, 1)
         began = time.monotonic()
