@@ -73,12 +73,16 @@ class Knowing(Blend):
 SHOWN: dict[str, torch.Tensor] = {}  # what a copying model remembers
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    writer = DatasetWriter(Workspace(tmp_path_factory.mktemp("audits")), "heads")
-    for n in range(N_CASES):
+def heads(workspace: Workspace, n_cases: int) -> Dataset:
+    writer = DatasetWriter(workspace, "heads")
+    for n in range(n_cases):
         writer.add(case_of(f"case-{n}", n))
     return writer.finish("heads", {"by hand": {}}, simulated=True)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return heads(Workspace(tmp_path_factory.mktemp("audits")), N_CASES)
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from core.audit import audit
 from core.errors import NotFoundError
 from core.evaluate import evaluate
 from core.previews import write_preview
@@ -64,6 +65,16 @@ def test_a_report_tells_the_numbers_the_conditions_and_what_it_is_of(judged):
         assert words in text.cells, words
     assert "No case is in two parts of the split." in text.cells
     assert "simulated" in page and "Not for clinical use" in page
+
+
+def test_a_report_tells_the_further_checks_that_were_done(judged):
+    assert "Further checks" not in report_html(place_of(judged), judged.run)
+    found = audit(judged, ["misalignment"])["misalignment"]["result"]
+    text = Text()
+    text.feed(report_html(place_of(judged), judged.run))
+    assert text.open == []
+    assert {"Further checks", "Misalignment"} <= set(text.cells)
+    assert f"{found['pairs'][0]['mae']:.4g}" in text.cells
 
 
 def test_a_report_fetches_nothing_and_runs_nothing(judged):

@@ -18,6 +18,7 @@ from ui.score_charts import CONFIG
 from ui.state import State, workspace
 from ui.style import modality_colour
 from ui.switch import switch
+from ui.words import count_words
 
 Row = Mapping[str, Any]
 CHECKS = {
@@ -141,7 +142,7 @@ def _misalignment(found: Row) -> None:
     with right:
         figure = _curves(found["curves"])
         st.plotly_chart(figure, key="misalignment-chart", config=CONFIG, alt="Error of a perfect image when moved")
-    st.caption(f"Means over {len(found['cases'])} held-out cases and all directions.")
+    st.caption(f"Means over {count_words(len(found['cases']), 'held-out case')} and all directions.")
 
 
 def _move(value: float | None, unit: str = " voxels") -> str:
