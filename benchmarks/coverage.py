@@ -21,6 +21,8 @@ from benchmarks import Figures, Targets, is_quick_try
 from benchmarks.generated import generated_dataset
 from core.config import HoldOut
 from core.measured_doubt import pair_in
+from core.quality.check import check, cohort_of
+from core.quality.report import read_report
 from core.runs import Run, list_runs
 from core.synthesis import LoadedRun, load_run
 from core.train import make_config, train
@@ -61,6 +63,8 @@ def trained(workspace: Workspace, model: str) -> LoadedRun:
     """A model that learnt from the first cases; the one that an earlier measurement left, if it is there."""
     n_cases = N_TRAINING + N_HELD_OUT
     dataset = generated_dataset(workspace, f"coverage-{n_cases}", n_cases, "easy", spacing_mm=SPACING_MM)
+    if read_report(dataset) is None:
+        check(dataset, cohort_of(workspace, dataset))  # as every preparing does: who resembles whom is then known
     judged = dataset.case_ids[N_TRAINING:]
     limits: dict[str, Any] = {"modalities": MODALITIES, "epochs": EPOCHS, "batch_size": 8, "max_minutes": 600}
     config = make_config(dataset, model, {}, limits, hold_out=HoldOut(judged=judged))
