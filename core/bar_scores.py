@@ -25,11 +25,16 @@ HEAD = "expected error"
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What calibration settled; why there is no bound for cases, where there is none."""
+    """What calibration settled.
+
+    Attributes:
+        n: cases that calibrated.
+        refused: code of why there is no bound for cases; empty where there is one.
+    """
 
     bounds: Bounds
     n: int
-    refused: dict[str, str] | None
+    refused: str
 
     def to_json(self) -> dict[str, Any]:
         return {"bounds": asdict(self.bounds), "n_calibration": self.n, "case_refused": self.refused}
@@ -105,11 +110,11 @@ class BarScores:
 
 def calibrated(scores: BarScores) -> Calibrated:
     """The bounds; a tissue that fewer than half of the cases show takes that of all voxels."""
-    n, refused, case = scores.all_voxels.n, None, None
+    n, refused, case = scores.all_voxels.n, "", None
     try:
         case = bound_over_cases(scores.case_bounds)
     except InvalidConfigError as error:
-        refused = {"code": error.code, "message": str(error)}
+        refused = error.code
     tissues = {name: pool.bound() for name, pool in scores.tissues.items() if pool.n >= max(2, n / 2)}
     return Calibrated(Bounds(scores.all_voxels.bound(), tissues, case), n, refused)
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from core.errors import InvalidConfigError
 
 LEVEL = 0.9
+FEW = "FEW-CALIBRATION"
 N_BINS = 4096
 EDGES = np.geomspace(1e-5, 1e5, N_BINS)  # upper ends of the bins: each 0.6 % above the one before
 ROUNDING = 1e-9
@@ -64,14 +65,18 @@ def bound_over_cases(bounds: Sequence[float], level: float = LEVEL) -> float:
     Raises:
         InvalidConfigError: With so few cases no finite bound holds it (FEW-CALIBRATION).
     """
-    n, needed = len(bounds), cases_needed(level)
-    if n < needed:
-        raise InvalidConfigError(
-            f"An error bar that holds for {100 * level:.0f} % of cases needs {needed} calibration cases; "
-            f"there are {n}. Hold out more cases.",
-            "FEW-CALIBRATION",
-        )
+    n = len(bounds)
+    if n < cases_needed(level):
+        raise InvalidConfigError(few_words(n, level), FEW)
     return float(sorted(bounds)[math.ceil((n + 1) * level - ROUNDING) - 1])
+
+
+def few_words(n: int, level: float = LEVEL) -> str:
+    """Why so few calibration cases give no bound over cases."""
+    return (
+        f"An error bar that holds for {100 * level:.0f} % of cases needs {cases_needed(level)} calibration cases; "
+        f"there are {n}. Hold out more cases."
+    )
 
 
 def cases_needed(level: float = LEVEL) -> int:

@@ -17,7 +17,7 @@ def read_doubt(run: Run) -> dict[str, Any] | None:
     """protocol and pairs; None before a measurement, or where the weights are others since."""
     path = run.folder / FILE
     found = _read(path, path.stat().st_mtime_ns) if path.exists() else None
-    return found if found and found["protocol"]["weights"] == weights_sum(run) else None
+    return found if found and found["protocol"].get("weights") == weights_sum(run) else None
 
 
 @lru_cache(maxsize=8)

@@ -99,7 +99,7 @@ def test_with_eight_calibration_cases_the_case_rule_is_refused_and_the_voxel_rul
     few = known_run(workspace, known_dataset(workspace, n_cases=9))
     found = measure(few, FEW, [PAIR])["pairs"][0]
     assert found["n_calibration"] < 9
-    assert found["case_refused"]["code"] == "FEW-CALIBRATION"
+    assert found["case_refused"] == "FEW-CALIBRATION"
     assert (found["bounds"]["case"], found["case"], found["case_width"]) == (None, None, None)
     assert 0.8 < found["voxel"]["mean"] < 1
 

@@ -11,6 +11,7 @@ import streamlit as st
 
 from core.measured_doubt import pair_in, read_doubt
 from core.runs import Run
+from core.types import PHYSICAL_UNITS
 from ui.bars_view import offer_measurement
 from ui.comparison import caveat
 from ui.judged_table import Table
@@ -42,6 +43,7 @@ def uncertainty_view(table: Table, entry: Entry, pair: Pair) -> None:
     if not found["n_test"]:
         st.caption("No test case shows anything inside the mask, so there is nothing to tell.")
         return
+    found = {**found, "unit": found["unit"] if found["unit"] in PHYSICAL_UNITS else ""}
     left, right = st.columns([63, 37], gap="medium")
     with left:
         _headline(found)
@@ -146,6 +148,8 @@ LESION_COLUMNS = {
 
 def _guarantees(found: Mapping[str, Any]) -> None:
     """What each promise means, and whether it was kept."""
+    from core.conformal import few_words
+
     n, tested = found["n_calibration"], found["n_test"]
     st.markdown(
         f":small[**Voxels**: of the voxels of new patients, 90 % lie inside their bar, each patient weighing the same. "
@@ -153,8 +157,7 @@ def _guarantees(found: Mapping[str, Any]) -> None:
     )
     case = found["case"]
     if case is None:
-        refused = found["case_refused"] or {"message": "There is no test case."}
-        st.markdown(f":small[**Cases**: {refused['message']}]")
+        st.markdown(f":small[**Cases**: {few_words(n)}]")
     else:
         st.markdown(
             f":small[**Cases**: in 90 % of new patients at least 90 % of the voxels lie inside bars of mean half width "

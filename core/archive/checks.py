@@ -129,6 +129,13 @@ def results(path: Path) -> None:
         raise refused("results")
 
 
+def doubt(path: Path) -> None:
+    found = read_json(path)
+    parts = {"run": str, "protocol": dict, "pairs": list}
+    if not isinstance(found, dict) or not all(isinstance(found.get(name), kind) for name, kind in parts.items()):
+        raise refused("error bars")
+
+
 def regions(path: Path) -> None:
     """Scores of regions: numbers under short names, a line for each row of the results."""
     lines = read_json(path)
@@ -245,6 +252,6 @@ CHECKS: dict[str, Callable[[Path], Any]] = {  # kind of file (layout.PATTERNS) -
     "sum": weights_sum,
     "results": results,
     "regions": regions,
-    "uncertainty": results,
+    "uncertainty": doubt,
     "arrays": arrays,
 }

@@ -18,6 +18,7 @@ from core.cohort import Cohort
 from core.dataset import Dataset
 from core.errors import InvalidConfigError, UserError
 from core.jobs.worker import execute
+from core.measured_doubt import write_doubt
 from core.models import MODELS
 from core.runs import EXPORT, Run, new_job
 from core.synthesis import load_run
@@ -45,6 +46,7 @@ def full(tmp_path: Path) -> Workspace:
     np.savez(run.folder / "previews" / "000010.npz", source__T1=np.zeros((4, 5), np.float16))
     np.savez(run.embedding_path, z=np.zeros((3, 2), np.float32), case=np.array(["case-0"] * 3))
     run.write_result({"rows": [{"target": "T2", "mae": 0.5, "mae@lesion": 0.25}]})
+    write_doubt(run, {"run": run.id, "protocol": {}, "pairs": []})
     run.update(state="finished", note="said by somebody", pid=77, created=5.0, started=6.0, ended=9.0)
     (run.folder / "log.txt").write_text("/home/somebody")
     (workspace.root / "uploads" / "upload-1").mkdir(parents=True)
@@ -228,6 +230,7 @@ HOSTILE = {
     "a list of results": (instead("results.json", b"[]"), "ARCHIVE-CONTENT"),
     "text among scores of regions": (instead("regions.json", b'[{"mae@lesion": "Doe"}]'), "ARCHIVE-CONTENT"),
     "scores of more rows than there are": (instead("regions.json", b"[{}, {}]"), "ARCHIVE-CONTENT"),
+    "error bars without pairs": (instead("uncertainty.json", b'{"run": "", "protocol": {}}'), "ARCHIVE-CONTENT"),
     "scores of regions without results": (without("results.json"), "ARCHIVE-CONTENT"),
     "objects in an array": (instead("images.npy", npy(OBJECTS)), "ARCHIVE-CONTENT"),
     "objects in arrays": (instead("embedding.npz", npz(OBJECTS)), "ARCHIVE-CONTENT"),

@@ -66,12 +66,12 @@ def test_evaluate_tells_both_promises_and_what_was_measured_of_each(run):
 
 def test_where_cases_are_too_few_for_the_case_rule_the_page_says_so(run):
     record = read_doubt(run)
-    few = {"code": "FEW-CALIBRATION", "message": "An error bar that holds for 90 % of cases needs 9."}
-    pair = record["pairs"][0] | {"case": None, "case_width": None, "case_refused": few, "invented": None}
+    pair = record["pairs"][0] | {"case": None, "case_width": None, "case_refused": "FEW-CALIBRATION", "invented": None}
+    pair["n_calibration"] = 5
     write_doubt(run, {**record, "pairs": [{**pair, "bounds": {**pair["bounds"], "case": None}}]})
     page = on_evaluate()
     assert not page.exception and not page.error
-    assert few["message"] in words(page)
+    assert "needs 9 calibration cases; there are 5" in words(page)
     assert list(on_compare().segmented_control(key=State.BARS).options) == ["Off", "Voxels"]
 
 
