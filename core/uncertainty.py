@@ -81,9 +81,7 @@ def measure(
     if not loaded.model.makes_images:
         raise InvalidConfigError("This model makes no images, so there is nothing to put error bars on.", "NO-IMAGES")
     plan = plan_of(loaded, config)
-    wanted = list(usual_pairs(loaded) if pairs is None else pairs)
-    for given, target in wanted:
-        _check_pair(loaded, plan, given, target)
+    wanted = pairs_to_measure(loaded, plan, pairs)
     progress(0, 1, "Looking for leaks")
     refuse_leaks(find_leaks(loaded.dataset, loaded.split, loaded.split.test, loaded.run.config.tasks))
     protocol = protocol_with(loaded, plan, config)
@@ -120,6 +118,17 @@ def protocol_with(loaded: LoadedRun, plan: Plan, config: UncertaintyConfig) -> d
         "uncertainty_version": VERSION,
     }
     return {**told, "fingerprint": fingerprint_of(told)}
+
+
+def pairs_to_measure(loaded: LoadedRun, plan: Plan, pairs: Sequence[Pair] | None) -> list[Pair]:
+    """The given modalities in one order; of the usual pairs those that enough cases have, if there is one."""
+    wanted = [(tuple(sorted(given)), target) for given, target in pairs or usual_pairs(loaded)]
+    if pairs is None:
+        able = [pair for pair in wanted if all(vars(plan.having(loaded.dataset, (*pair[0], pair[1]))).values())]
+        wanted = able or wanted
+    for given, target in wanted:
+        _check_pair(loaded, plan, given, target)
+    return wanted
 
 
 def _check_pair(loaded: LoadedRun, plan: Plan, given: Sequence[str], target: str) -> None:

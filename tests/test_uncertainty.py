@@ -22,7 +22,7 @@ from core.predicted_tissue import TissueReader, fit_reader
 from core.runs import Run, new_job
 from core.spread import SAMPLING, SUBSETS, spreads_of
 from core.synthesis import LoadedRun
-from core.uncertainty import UncertaintyConfig, measure, plan_of, protocol_with, usual_pairs
+from core.uncertainty import UncertaintyConfig, measure, pairs_to_measure, plan_of, protocol_with, usual_pairs
 from core.workspace import Workspace
 from tests.known_errors import FEW, PAIR, known_dataset, known_run
 from tests.tiny_run import Blend, load_tiny, save_weights, tiny
@@ -162,6 +162,12 @@ def test_a_tissue_is_the_nearest_class_of_the_training_and_rare_ones_are_left_ou
     assert list(reader.classes(np.array([[0.1, 3.0], [0.29, 0], [0.31, 0], [0.9, 0]], np.float32))) == [0, 0, 1, 1]
     bands = fit_reader(images, None, "")
     assert list(bands.classes(np.array([[0, 9], [0.4, 9]], np.float32))) == [0, 2]
+
+
+def test_the_order_of_what_is_given_does_not_matter(known):
+    plan = plan_of(known, FEW)
+    one, other = (pairs_to_measure(known, plan, [(given, "T2")]) for given in (("T1", "T2"), ("T2", "T1")))
+    assert one == other
 
 
 def test_the_usual_pairs_are_each_alone_and_all_others(tiny):
