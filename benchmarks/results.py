@@ -165,14 +165,19 @@ def _lines(rows: Sequence[Row], pair: Pair, unit: str) -> list[str]:
             model,
             _number(line["mean"], unit),
             f"{_number(span[0], unit)} to {_number(span[1], unit)}",
-            f"{others['psnr'][model]:.1f}",
-            f"{others['ssim'][model]:.3f}",
+            _score(others["psnr"].get(model), ".1f"),
+            _score(others["ssim"].get(model), ".3f"),
             _difference(difference, unit) if difference else "",
             _p(line.get("p_holm")),
             line.get("claim", ""),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _score(value: float | None, form: str) -> str:
+    """Nothing where there is none, as for the PSNR of equal images."""
+    return "" if value is None else f"{value:{form}}"
 
 
 def _made(pair: Pair, unit: str) -> str:

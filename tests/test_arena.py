@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from xml.dom import minidom
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import wilcoxon
 
+from benchmarks.results import SPACING_MM, Part, figure, headline, page
 from core.arena.arena import Arena
 from core.arena.settings import ALWAYS, ArenaOptions, make_arena_config
 from core.arena.table import by_case, pairs_of, standings
@@ -15,6 +18,7 @@ from core.dataset import Dataset
 from core.errors import InvalidConfigError
 from core.models import MODELS
 from core.progress import Interrupted
+from core.recipes import make_recipe
 from core.runs import Job, Run, list_runs, new_job
 from core.statistics import holm
 from core.workspace import Workspace
@@ -183,3 +187,21 @@ def test_the_command_line_tells_one_table(dataset, monkeypatch):
     assert {line["model"] for line in answer["table"][0]["mae"]} <= {"constant", *FITTED}
     assert answer["protocol"]["held_out"] is True
     assert [len(fold) for fold in answer["folds"]] == [5, 4]
+
+
+def test_the_page_of_results_repeats_the_numbers(fitted):
+    found = fitted.job.result
+    text = page([Part("demo", "nine heads", found, 1.5)])
+    for pair in headline(found):
+        for line in standings(found["rows"], pair, "mae"):
+            said = f"{line['mean']:.1f}" if pair[1] == "CT" else f"{line['mean']:.4f}"
+            assert f"| {line['model']} | {said} |" in text
+    assert "CT (HU)" in text and found["protocol"]["fingerprint"] in text
+    drawn = minidom.parseString(figure(found))
+    n_cases = sum(len(by_case(found["rows"], pair, "mae")["linear"]) for pair in headline(found))
+    assert len(drawn.getElementsByTagName("circle")) == 3 * n_cases
+
+
+def test_the_measured_cohorts_are_asked_for_as_recipes_allow():
+    for name in ("brain-mr-ct", "brain-mr"):
+        assert make_recipe(name, {"spacing_mm": SPACING_MM}).resample.spacing_mm == (3.0,)
