@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -96,14 +97,20 @@ def race(
     metric: str,
     is_halving: bool,
     judge: Callable[[Outcome, int], Verdict],
+    foretell: Callable[[Outcome, int], None],
 ) -> None:
-    """Fill in the outcomes, fold by fold; where halving, only the better half goes on after a round."""
+    """Fill in the outcomes, fold by fold; where halving, only the better half goes on after a round.
+
+    foretell: told of all that a round will judge before it is judged, in the same order.
+    """
     rivals, before = list(outcomes), 0
     for n_rivals, folds in rounds_of(len(outcomes), n_folds, is_halving):
         better = ranked(rivals, metric)
         for outcome in better[n_rivals:]:
             outcome.state = "stopped"
         rivals = [outcome for outcome in rivals if outcome in better[:n_rivals]]
+        for fold, outcome in product(range(before, folds), rivals):
+            foretell(outcome, fold)
         for fold in range(before, folds):
             for outcome in rivals:
                 if outcome.state != "failed":

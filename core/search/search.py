@@ -18,7 +18,7 @@ from core.search.plan import count_trainings, folds_of, inner_folds
 from core.search.rounds import Outcome, Verdict, best_of, n_trainings, race
 from core.search.settings import SearchConfig
 from core.search.table import Choice, Found, table_of
-from core.search.trial import Trials
+from core.search.trial import Crew, Trials
 
 
 class Search:
@@ -29,14 +29,21 @@ class Search:
     """
 
     def __init__(
-        self, job: Job, config: SearchConfig, dataset: Dataset, device: torch.device, progress: Progress = silent
+        self,
+        job: Job,
+        config: SearchConfig,
+        dataset: Dataset,
+        device: torch.device,
+        progress: Progress = silent,
+        crew: Crew | None = None,
     ) -> None:
+        """crew: trains in place of this process, several at once."""
         if config.dataset_fingerprint and config.dataset_fingerprint != dataset.fingerprint:
             raise InvalidConfigError(
                 "The dataset has changed since this search was made. Make a new search.", "DATASET-CHANGED"
             )
         self.job, self.config, self.dataset, self.progress = job, config, dataset, progress
-        self.trials = Trials(job.folder, config, dataset, device)
+        self.trials = Trials(job.folder, config, dataset, device, crew)
         self.cases, self.test = searched_cases(dataset, config.seed)
         self.folds = folds_of(dataset, config)
         self.points = points_of(config.grid)
@@ -89,11 +96,17 @@ class Search:
     def _race(self, outcomes: Sequence[Outcome], folds: Folds, unseen: Sequence[str], tell: Callable[[], Any]) -> None:
         end = self.n_seen + n_trainings(len(outcomes), len(folds), self.config.halving)
 
+        def held_out(fold: int) -> HoldOut:
+            return HoldOut(judged=folds[fold], unseen=tuple(unseen))
+
         def judge(outcome: Outcome, fold: int) -> Verdict:
             tell()
-            return self._judge(outcome, HoldOut(judged=folds[fold], unseen=tuple(unseen)))
+            return self._judge(outcome, held_out(fold))
 
-        race(outcomes, len(folds), self.config.metric, self.config.halving, judge)
+        def foretell(outcome: Outcome, fold: int) -> None:
+            self.trials.begin(outcome.point, held_out(fold))
+
+        race(outcomes, len(folds), self.config.metric, self.config.halving, judge, foretell)
         self.n_seen = end  # failed points leave out folds
 
     def _judge(self, outcome: Outcome, hold_out: HoldOut) -> Verdict:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -36,12 +37,32 @@ def run_config(dataset: Dataset, search: SearchConfig, point: Point, hold_out: H
     return make_config(dataset, search.model, of_model, of_training, search.seed, hold_out=hold_out)
 
 
+class Crew(Protocol):
+    """Those who train in place of this process, several at once; see crew.py."""
+
+    def begin(self, key: str, point: Point, hold_out: HoldOut) -> None: ...
+
+    def result(self, key: str, progress: Progress) -> Verdict: ...
+
+    def leave(self) -> None: ...
+
+
 class Trials:
     """Trains and judges; what has been judged before is read, never done again."""
 
-    def __init__(self, folder: Path, search: SearchConfig, dataset: Dataset, device: torch.device) -> None:
+    def __init__(
+        self, folder: Path, search: SearchConfig, dataset: Dataset, device: torch.device, crew: Crew | None = None
+    ) -> None:
         """folder: of the search."""
-        self.folder, self.search, self.dataset, self.device = folder, search, dataset, device
+        self.folder, self.search, self.dataset, self.device, self.crew = folder, search, dataset, device, crew
+
+    def begin(self, point: Point, hold_out: HoldOut) -> None:
+        """Say that this training will be asked for: where there is a crew, it starts now."""
+        if self.crew is None:
+            return
+        config = run_config(self.dataset, self.search, point, hold_out)
+        if not self._score_path(key_of(config)).exists():
+            self.crew.begin(key_of(config), point, hold_out)
 
     def judge(self, point: Point, hold_out: HoldOut, progress: Progress) -> Verdict:
         """The point's scores on the judged cases.
@@ -52,9 +73,12 @@ class Trials:
         """
         config = run_config(self.dataset, self.search, point, hold_out)
         key = key_of(config)
-        path = self.folder / "scores" / f"{key}.json"
+        path = self._score_path(key)
         if path.exists():
             return Verdict(**read_json(path))
+        if self.crew is not None:
+            self.crew.begin(key, point, hold_out)
+            return self.crew.result(key, progress)
         try:
             verdict = self._train_and_score(config, key, progress)
         except UserError as error:
@@ -63,6 +87,9 @@ class Trials:
             verdict = Verdict({}, 0.0, error=str(error), code=error.code)
         write_json(path, asdict(verdict))
         return verdict
+
+    def _score_path(self, key: str) -> Path:
+        return self.folder / "scores" / f"{key}.json"
 
     def _train_and_score(self, config: RunConfig, key: str, progress: Progress) -> Verdict:
         run = Run(self.folder / "runs" / f"run-{key}")

@@ -14,15 +14,23 @@ ERRORS = [0.5, 0.1, 0.9, 0.3, 0.2, 0.8, 0.7, 0.4]  # of points 1 to 8, the same 
 def run_race(n_folds: int, is_halving: bool, broken: tuple[int, ...] = (), metric: str = "mae"):
     outcomes = [Outcome(Point(number, {"train.lr": number})) for number in range(1, 9)]
     calls: list[tuple[int, int]] = []
+    foretold: list[tuple[int, int]] = []
+
+    def foretell(outcome: Outcome, fold: int) -> None:
+        foretold.append((outcome.point.number, fold))
 
     def judge(outcome: Outcome, fold: int) -> Verdict:
         calls.append((outcome.point.number, fold))
+        assert calls[-1] in foretold
         if outcome.point.number in broken:
             return Verdict({}, 1.0, error="It broke.", code="BROKE")
         error = ERRORS[outcome.point.number - 1] + 0.01 * fold
         return Verdict({f"case-{fold}": {"mae": error, "psnr": -error}}, 1.0)
 
-    race(outcomes, n_folds, metric, is_halving, judge)
+    race(outcomes, n_folds, metric, is_halving, judge, foretell)
+    assert calls == [call for call in foretold if call in calls]  # in the same order
+    assert not broken or len(foretold) > len(calls)
+    assert broken or foretold == calls
     return outcomes, calls
 
 
