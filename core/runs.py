@@ -38,7 +38,8 @@ class Status:
     Attributes:
         done, total: units of work (steps, files, cases).
         eta_s: seconds left, negative where it is not known.
-        pid, pid_start: the worker and its start time in clock ticks, so that a reused pid is not taken for it.
+        pid, pid_start: the worker and its start time in clock ticks, so that a reused pid is not taken for it; 0 while
+            it works on a cluster, whose life the keeper asks for.
         code, error: of the sentence that ended a failed job.
         in_queue: waits for its turn, however long that takes.
         attempt: which start of the job this is of; 1 for the first.

@@ -11,7 +11,7 @@ import streamlit as st
 from core.config import build
 from core.dataset import Dataset
 from core.errors import UserError
-from core.jobs import BACKENDS
+from core.jobs import backend
 from core.runs import ENDED, Job, list_jobs
 from ui.confirm import confirm_button
 from ui.csv_table import csv_bytes
@@ -124,7 +124,7 @@ def _watch(job_id: str, was_active: bool, n_rows: int) -> None:
         job = next((job for job in arenas() if job.id == job_id), None)
         if job is None:
             return
-        BACKENDS["local"].enforce(job)
+        backend().enforce(job)
         if was_active and (job.state in ENDED or _n_rows(job) > n_rows):
             st.rerun()
         _headline(job)

@@ -7,8 +7,7 @@ import re
 import streamlit as st
 
 from core.errors import UserError
-from core.jobs import BACKENDS
-from core.jobs.local import LocalBackend
+from core.jobs import backend
 from core.jobs.same import tell_if_same
 from core.runs import ENDED, Job, Run, list_jobs, list_runs, new_job
 from core.workspace import Workspace
@@ -53,7 +52,7 @@ def jobs_banner() -> None:
     with guard():
         unseen_line(every, job_title)
     if jobs:
-        _backend().adopt(workspace())  # also what an app that is gone had started
+        backend().adopt(workspace())  # also what an app that is gone had started
         with st.container(key="cs-jobs"):
             st.fragment(_rows, run_every=POLL)(_states(jobs))
 
@@ -80,7 +79,7 @@ def _rows(drawn: list[tuple[str, str]]) -> None:
         st.empty()  # lets a click on another page that came meanwhile go first: a rerun would overwrite its page
         st.rerun()  # the whole page, so that it shows what has just been made or begun
     for job in jobs[:MAX_ROWS]:
-        _backend().enforce(job)
+        backend().enforce(job)
         job_row(job)
     if len(jobs) > MAX_ROWS:
         st.caption(f"and {len(jobs) - MAX_ROWS} more")
@@ -108,7 +107,7 @@ def resume_button(job: Job, key: str) -> None:
     tip = "Goes on exactly where it was, as soon as there is a free place"
     if st.button("Resume", key=key, icon=":material/play_arrow:", help=tip):
         with guard():
-            _backend().resume(job)
+            backend().resume(job)
             st.rerun()
 
 
@@ -148,7 +147,7 @@ def _share_words(job: Job) -> str:
 
 def waiting_words(job: Job) -> str:
     """Such as "waiting, number 2 in the queue, starts in about 5 min"."""
-    place = _backend().place(job)
+    place = backend().place(job)
     if place is None:
         return "starting"
     start = f"starts in about {duration_words(place.wait_s)}" if place.wait_s >= 1 else "starts soon"
@@ -173,7 +172,7 @@ def start_job(kind: str, params: dict[str, object]) -> Job:
 def begin(job: Job) -> None:
     """Hand new work to the backend; what is refused leaves nothing behind."""
     try:
-        _backend().start(job)
+        backend().start(job)
     except UserError:
         job.delete()
         raise
@@ -181,10 +180,6 @@ def begin(job: Job) -> None:
         tell_if_same(job)
 
 
-def _backend() -> LocalBackend:
-    return BACKENDS["local"]
-
-
 def _cancel(job: Job) -> None:
-    _backend().cancel(job)
+    backend().cancel(job)
     st.toast(f"{job_title(job)} is being stopped.")

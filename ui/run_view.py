@@ -8,7 +8,7 @@ import streamlit as st
 
 from core.dataset import Dataset
 from core.errors import UserError
-from core.jobs import BACKENDS
+from core.jobs import backend
 from core.runs import ENDED, Job, Run, Status, list_jobs, list_runs
 from core.search.grid import said
 from ui.archive_view import save_run_button
@@ -67,7 +67,7 @@ def run_view(run: Run) -> None:
 def _watch(run_id: str, was_active: bool) -> None:
     with guard():
         run = Run.open(workspace(), run_id)
-        BACKENDS["local"].enforce(run)
+        backend().enforce(run)
         is_active = run.state not in ENDED
         if was_active and not is_active:
             st.rerun()
@@ -113,7 +113,7 @@ def rest_button(run: Job) -> None:
     tip = "Lets it rest and frees its place. It goes on later exactly where it was."
     words = "Pausing" if run.is_pause_requested else "Pause"
     if st.button(words, icon=":material/pause:", key=f"pause-{run.id}", disabled=asked, help=tip):
-        BACKENDS["local"].pause(run)
+        backend().pause(run)
         st.rerun()
 
 
@@ -122,7 +122,7 @@ def stop_button(run: Job) -> None:
     tip = "Ends it now. What was learnt so far is kept and can be used."
     words = "Stopping" if asked else "Stop"
     if st.button(words, icon=":material/stop:", key=f"stop-{run.id}", disabled=asked, help=tip):
-        BACKENDS["local"].cancel(run)
+        backend().cancel(run)
         st.rerun()
 
 

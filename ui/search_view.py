@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from core.jobs import BACKENDS
+from core.jobs import backend
 from core.metrics import METRICS
 from core.runs import ENDED, Job, list_jobs
 from core.search.grid import said
@@ -59,7 +59,7 @@ def _watch(job_id: str, was_active: bool) -> None:
         job = next((job for job in searches() if job.id == job_id), None)
         if job is None:
             return
-        BACKENDS["local"].enforce(job)
+        backend().enforce(job)
         if was_active and job.state in ENDED:
             st.rerun()
         table: Table | None = job.result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,7 @@ WorkspaceOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting; may be repeated")]
+STOP_S = 60.0  # for work on another machine, until it has heard that it should stop
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 
 
@@ -63,8 +65,47 @@ def work_on(job: Job, workspace: Workspace) -> dict[str, Any]:
     from core.jobs.worker import execute, heed_signals
     from core.progress import Cancelled
 
-    heed_signals(job)
     try:
+        if runs_elsewhere(job):
+            return dict(await_end(job))
+        heed_signals(job)
         return dict(execute(job, workspace))
     except Cancelled as stop:
         raise UserError("Stopped, as asked. Start again when you like.", "CANCELLED") from stop
+
+
+def runs_elsewhere(job: Job) -> bool:
+    """Whether the chosen backend does this kind of work on other machines."""
+    from core.cluster import chosen
+    from core.jobs.order import TRAINS
+
+    return chosen() != "local" and job.kind in TRAINS
+
+
+def await_end(job: Job) -> Any:
+    """Start a job by the chosen backend and wait for its end; Ctrl-C stops it. Returns what it found.
+
+    Raises:
+        UserError: What the user can mend ended it.
+        Cancelled: It was stopped or paused.
+    """
+    from core.jobs import backend
+    from core.progress import Cancelled
+
+    def has_ended() -> bool:
+        status = job.status
+        log_progress(status.done, status.total, status.message)
+        return status.state not in ("queued", "running")
+
+    backend().start(job)
+    try:
+        backend().wait_for(job, has_ended, math.inf)
+    except KeyboardInterrupt:
+        backend().cancel(job)
+        backend().wait(job, STOP_S)
+    status = job.status
+    if status.state in ("failed", "lost"):
+        raise UserError(status.error, status.code)
+    if status.state != "finished":
+        raise Cancelled
+    return job.result or {}

@@ -29,6 +29,7 @@ def arena(
 ) -> Any:
     """Let models compete with U-Net, pix2pix and simple baselines on the same folds: one table with claims."""
     from core.arena.settings import ArenaOptions, make_arena_config
+    from core.cluster import chosen
     from core.config import build
     from core.dataset import Dataset
     from core.runs import new_job
@@ -36,16 +37,17 @@ def arena(
 
     place = workspace_of(workspace)
     values = {"models": models, "n_folds": folds, "minutes": minutes, "subsets": subsets, "seed": seed}
-    pick_device(device)
+    if chosen() == "local":
+        pick_device(device)
     config = make_arena_config(Dataset.open(place, dataset), build(ArenaOptions, values))
     job = new_job(place, "arena", {"config": config.model_dump(mode="json"), "device": device})
     return _start(job) if detach else _compete_here(job, place)
 
 
 def _start(job: Any) -> dict[str, Any]:
-    from core.jobs import BACKENDS
+    from core.jobs import backend
 
-    BACKENDS["local"].start(job)
+    backend().start(job)
     return {"arena": job.id, "state": job.state}
 
 

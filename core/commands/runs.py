@@ -13,7 +13,9 @@ from core.commands import (
     JsonOption,
     SetOption,
     WorkspaceOption,
+    await_end,
     job_of,
+    runs_elsewhere,
     training_settings,
     work,
     workspace_of,
@@ -57,6 +59,7 @@ def train(
     as_json: JsonOption = False,
 ) -> Any:
     """Train a model on a dataset. Without --fold a seeded fifth of the cases is held out."""
+    from core.cluster import chosen
     from core.dataset import Dataset
     from core.runs import Run
     from core.synthesis import pick_device
@@ -64,7 +67,8 @@ def train(
 
     place = workspace_of(workspace)
     values = training_settings(settings)
-    pick_device(device)
+    if chosen() == "local":
+        pick_device(device)
     data = Dataset.open(place, dataset)
     data.split(seed, fold, folds)
     config = make_config(data, model, values.get("model", {}), values.get("train", {}), seed, fold, folds)
@@ -73,9 +77,9 @@ def train(
 
 
 def _start(run: Any) -> dict[str, Any]:
-    from core.jobs import BACKENDS
+    from core.jobs import backend
 
-    BACKENDS["local"].start(run)
+    backend().start(run)
     return {"run": run.id, "state": run.state, "seconds": 0.0, "history": []}
 
 
@@ -83,10 +87,14 @@ def _train_here(run: Any, workspace: Workspace) -> dict[str, Any]:
     from core.jobs.worker import execute, heed_signals
     from core.progress import Cancelled
 
-    heed_signals(run)
     seconds = 0.0
     try:
-        seconds = execute(run, workspace)["seconds"]
+        if runs_elsewhere(run):
+            await_end(run)
+            seconds = round(run.status.ended - run.status.started, 3)
+        else:
+            heed_signals(run)
+            seconds = execute(run, workspace)["seconds"]
     except Cancelled:
         logging.getLogger("core").info("Stopped; what was learnt is kept")
         seconds = round(run.status.ended - run.status.started, 3)
@@ -226,11 +234,11 @@ def cancel(
     as_json: JsonOption = False,
 ) -> Any:
     """Stop a run or a search; what it learnt so far is kept."""
-    from core.jobs import BACKENDS
+    from core.jobs import backend
 
     job = job_of(workspace_of(workspace), run)
-    BACKENDS["local"].cancel(job)
-    BACKENDS["local"].wait(job, timeout_s=30)
+    backend().cancel(job)
+    backend().wait(job, timeout_s=30)
     return {"run": run, "state": job.state}
 
 
@@ -241,11 +249,11 @@ def pause(
     as_json: JsonOption = False,
 ) -> Any:
     """Let a run or a search rest; `resume` goes on exactly where it was."""
-    from core.jobs import BACKENDS
+    from core.jobs import backend
 
     job = job_of(workspace_of(workspace), run)
-    BACKENDS["local"].pause(job)
-    BACKENDS["local"].wait_for(job, lambda: job.state not in ("queued", "running"), timeout_s=60)
+    backend().pause(job)
+    backend().wait_for(job, lambda: job.state not in ("queued", "running"), timeout_s=60)
     return {"run": run, "state": job.state}
 
 
@@ -256,8 +264,8 @@ def resume(
     as_json: JsonOption = False,
 ) -> Any:
     """Go on with a run or a search that was paused, stopped or broke off; it queues up and runs in the background."""
-    from core.jobs import BACKENDS
+    from core.jobs import backend
 
     job = job_of(workspace_of(workspace), run)
-    BACKENDS["local"].resume(job)
+    backend().resume(job)
     return {"run": run, "state": job.state}

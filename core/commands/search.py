@@ -36,6 +36,7 @@ def search(
     as_json: JsonOption = False,
 ) -> Any:
     """Find good settings: every point of the grid on every fold. The test cases stay unseen."""
+    from core.cluster import chosen
     from core.config import build
     from core.dataset import Dataset
     from core.runs import new_job
@@ -58,7 +59,8 @@ def search(
             "seed": seed,
         },
     )
-    pick_device(device)
+    if chosen() == "local":
+        pick_device(device)
     fixed = training_settings(settings)
     config = make_search_config(Dataset.open(place, dataset), model, fixed, parse_grid(grid), options)
     job = new_job(place, "search", {"config": config.model_dump(mode="json"), "device": device})
@@ -89,9 +91,9 @@ def _line(job: Any) -> dict[str, Any]:
 
 
 def _start(job: Any) -> dict[str, Any]:
-    from core.jobs import BACKENDS
+    from core.jobs import backend
 
-    BACKENDS["local"].start(job)
+    backend().start(job)
     return {"search": job.id, "state": job.state}
 
 

@@ -15,6 +15,7 @@ from core.jobs.devices import asked_by
 from core.jobs.lock import is_held
 from core.jobs.order import Entry, Limits
 from core.jobs.queue import Queue, now_monotonic
+from core.jobs.ray import RAY, is_far
 from core.runs import Job, Status, process_start
 from core.uploads import discard
 from core.workspace import Workspace, locked, read_json
@@ -30,10 +31,14 @@ def look_after(queue: Queue, base: Path, entry: Entry) -> None:
     """One running job: nothing to do while its worker lives."""
     folder = base / entry.key
     if not folder.exists():
-        if process_start(entry.pid) in (0, entry.pid_start):
+        if not entry.is_far and process_start(entry.pid) in (0, entry.pid_start):
             _end_group(entry.pid)
         with queue.settling(entry, "cancelled"):
             return
+    if is_far(folder, entry):
+        if _has_said_its_last(Job(folder), entry) or not RAY.lives(queue, base, entry):
+            _settle(queue, Job(folder), entry)
+        return
     if is_alive(folder, entry):
         if is_stuck(entry):
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -69,7 +74,7 @@ def _settle(queue: Queue, job: Job, entry: Entry) -> None:
     now = time.time()
     state: str
     changes: dict[str, Any]
-    if status.state in ("finished", "failed", "cancelled", "paused") and status.attempt == entry.attempt:
+    if _has_said_its_last(job, entry):
         state, changes = status.state, asdict(status)  # it died between its last word and the queue's
     elif job.is_cancel_requested:
         state, changes = "cancelled", {"message": "Stopped", "code": "CANCELLED", "ended": now}
@@ -86,6 +91,11 @@ def _settle(queue: Queue, job: Job, entry: Entry) -> None:
             job.update(**{**changes, "state": state, "in_queue": state == "queued"})
     if state in ("lost", "cancelled"):
         tidy(job)
+
+
+def _has_said_its_last(job: Job, entry: Entry) -> bool:
+    status = _status_on_disk(job)
+    return status.state in ("finished", "failed", "cancelled", "paused") and status.attempt == entry.attempt
 
 
 def tidy(job: Job) -> None:

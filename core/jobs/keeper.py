@@ -9,14 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+from core.jobs import backend
 from core.jobs.care import mend
-from core.jobs.local import KEEPER_LOCK, LocalBackend
+from core.jobs.local import KEEPER_LOCK
 from core.jobs.lock import hold
 from core.jobs.queue import Queue
 from core.workspace import Workspace
 
 EVERY_S = 0.5
-BACKEND = LocalBackend()
 
 
 def keep(base: Path) -> None:
@@ -37,7 +37,7 @@ def keep(base: Path) -> None:
 def _tick(queue: Queue, base: Path) -> bool:
     """Whether there is anything left to do."""
     try:
-        BACKEND.tick(Workspace(base))
+        backend().tick(Workspace(base))
         return bool(queue.entries("queued", "running"))
     except (OSError, sqlite3.DatabaseError) as error:  # a full disk or a busy file may pass; a broken one is mended
         logging.getLogger("core").warning("The queue could not be looked after: %s", type(error).__name__)

@@ -25,6 +25,7 @@ from core.jobs.devices import asked_by, gpus_by_free_memory
 from core.jobs.lock import is_held
 from core.jobs.order import Entry, Limits, Place, is_over_limit, place_of
 from core.jobs.queue import Queue
+from core.jobs.ray import RAY, is_overdue
 from core.runs import ENDED, Job, process_start
 from core.workspace import Workspace
 
@@ -40,13 +41,16 @@ class LocalBackend:
         self._children: list[subprocess.Popen[bytes]] = []
         self._mutex = threading.Lock()  # many sessions of one app share this backend
 
+    def limits(self) -> Limits:
+        return Limits.of_environment()
+
     def start(self, job: Job) -> None:
         """Put the job into the queue, start it if there is a free place, and return at once.
 
         Raises:
             RefusedError: A guest has too many trainings waiting already, or a full workspace.
         """
-        limits = Limits.of_environment()
+        limits = self.limits()
         workspace = workspace_of(job)
         check_quota(workspace)
         now = time.time()
@@ -80,7 +84,7 @@ class LocalBackend:
         for entry in queue.entries("running"):
             look_after(queue, base, entry)
         gpus = gpus_by_free_memory() if any(entry.is_training for entry in queue.entries("queued")) else []
-        while claimed := queue.claim(gpus, Limits.of_environment()):
+        while claimed := queue.claim(gpus, self.limits()):
             self._launch(base, claimed)
 
     def adopt(self, workspace: Workspace) -> None:
@@ -117,14 +121,14 @@ class LocalBackend:
             return
         for flag in ("cancel", "pause"):
             (job.folder / flag).unlink(missing_ok=True)
+        self._tick_if_possible(workspace_of(job))  # the queue must know that it rests
         self.start(job)
 
     def enforce(self, job: Job) -> None:
         """Look after the queue; kill the process group of a job that was asked to stop too long ago."""
         self._tick_if_possible(workspace_of(job))
         status = job.status
-        flag = job.folder / "cancel"
-        if status.state != "running" or not flag.exists() or time.time() - flag.stat().st_mtime < STOP_PATIENCE_S:
+        if status.state != "running" or not status.pid or not is_overdue(job, STOP_PATIENCE_S):
             return
         if process_start(status.pid) == status.pid_start:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -153,7 +157,7 @@ class LocalBackend:
             return None
         left = {other.key: Job(base / other.key).status.eta_s for other in entries if other.state == "running"}
         known = {key: seconds for key, seconds in left.items() if seconds >= 0}
-        return place_of(entry, entries, known, Limits.of_environment())
+        return place_of(entry, entries, known, self.limits())
 
     def wait(self, job: Job, timeout_s: float) -> None:
         """Until the job has ended or the time is up; a cancel that is not answered is enforced."""
@@ -190,6 +194,9 @@ class LocalBackend:
 
     def _launch(self, base: Path, entry: Entry) -> None:
         folder = base / entry.key
+        if entry.is_far:
+            RAY.launch(Queue(base), base, entry)
+            return
         environment = _environment(base)
         if entry.slot.startswith("cuda:"):
             environment["CUDA_VISIBLE_DEVICES"] = entry.slot.removeprefix("cuda:").partition("/")[0]
@@ -249,5 +256,7 @@ def _writer(job: Job, **changes: object) -> Callable[[], None]:
 
 
 def _ask(job: Job) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(job.status.pid, signal.SIGTERM)
+    """A worker on a cluster finds the flag by itself."""
+    if pid := job.status.pid:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGTERM)

@@ -23,6 +23,7 @@ USUAL_S = {
     "ingest": 30.0,
 }
 DEFAULT_S = 20.0
+FAR = "ray"  # kind of the slots on a cluster
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Entry:
         key: The job's folder, relative to the folder of all workspaces.
         owner: The workspace it belongs to; "" is the machine's own.
         device: What was asked for: auto, cpu or cuda; "auto*2" for a training on two GPUs.
-        slot: Where it runs, such as cpu, cuda:1 or, on two GPUs, cuda:1,3.
+        slot: Where it runs, such as cpu, cuda:1 or, on two GPUs, cuda:1,3; ray:0 is on a cluster.
         attempt: Counts the starts; a worker of an earlier attempt may not write results any more.
         deaths: How often in a row a worker died of it without having got further.
         reached: The step of the newest checkpoint at the last death.
@@ -66,16 +67,25 @@ class Entry:
     def n_gpus(self) -> int:
         return int(self.device.partition("*")[2] or 1)
 
+    @property
+    def is_far(self) -> bool:
+        """Whether it was given a place on a cluster."""
+        return self.slot.startswith(f"{FAR}:")
+
 
 @dataclass(frozen=True)
 class Limits:
-    """How much may go on at once."""
+    """How much may go on at once.
+
+    cluster: Trainings that a cluster may have at once; 0: they run here.
+    """
 
     trainings: int = 1
     workers: int = 2
     guest_running: int = 1
     guest_waiting: int = 3
     retries: int = 6
+    cluster: int = 0
 
     @staticmethod
     def of_environment() -> Limits:
@@ -133,6 +143,9 @@ def _free_slots(entry: Entry, taken: set[str], gpus: Sequence[int], limits: Limi
     if not entry.is_training:
         yield from (slot for n in range(limits.workers) if (slot := f"work:{n}") not in taken)
         return
+    if limits.cluster:
+        yield from (slot for n in range(limits.cluster) if (slot := f"{FAR}:{n}") not in taken)
+        return
     on_gpu = not entry.device.startswith("cpu") and bool(gpus)
     places = [f"cuda:{number}" for number in gpus] if on_gpu else ["cpu"]
     n = min(entry.n_gpus, len(places))  # where there are fewer, the worker says so
@@ -176,7 +189,8 @@ def place_of(entry: Entry, entries: Sequence[Entry], left_s: Mapping[str, float]
     position = 1 + next((n for n, other in enumerate(order) if other.key == entry.key), len(order))
     usual = usual_seconds(entry.kind, pool)
     lanes = sorted(left_s.get(other.key, usual) for other in running)
-    lanes += [0.0] * max(0, (limits.trainings if entry.is_training else limits.workers) - len(lanes))
+    n_lanes = (limits.cluster or limits.trainings) if entry.is_training else limits.workers
+    lanes += [0.0] * max(0, n_lanes - len(lanes))
     for _ in range(position - 1):
         lanes.sort()
         lanes[0] += usual

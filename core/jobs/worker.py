@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
 import signal
-import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,20 +21,20 @@ from core.jobs.kinds import KINDS
 from core.jobs.lock import hold
 from core.jobs.order import TRAINS
 from core.jobs.queue import Queue, Superseded
+from core.jobs.ticket import Alone, FarTicket, Ticket
 from core.jobs.usage import gpu_bytes, memory_bytes
 from core.progress import Cancelled, Interrupted, Paused
 from core.runs import Job, Run, process_start
 from core.workspace import Workspace
 
 WRITE_EVERY_S = 0.5
-BEAT_EVERY_S = 5.0
 LEAVE_S = 20.0
 
 
 class JobProgress:
     """Writes state.json now and then, works out the time left, and raises `Cancelled` when a stop was asked for."""
 
-    def __init__(self, job: Job, ticket: Ticket | Alone) -> None:
+    def __init__(self, job: Job, ticket: Ticket | FarTicket | Alone) -> None:
         self.job = job
         self.ticket = ticket
         self.began = time.monotonic()
@@ -72,46 +68,7 @@ def _limit_s(job: Job) -> float:
     return 60 * Run(job.folder).config.train.max_minutes if job.kind == "train" else math.inf
 
 
-class Alone:
-    """The right to write where there is no queue: work in the caller's own process."""
-
-    attempt = 0
-    is_leaving = False
-
-    def check(self) -> None:
-        pass
-
-    @contextmanager
-    def publishing(self, state: str) -> Iterator[None]:
-        yield
-
-
-class Ticket:
-    """The right of one attempt to write, as long as the queue says so; gives signs of life from a thread."""
-
-    def __init__(self, queue: Queue, key: str, attempt: int) -> None:
-        self.queue, self.key, self.attempt = queue, key, attempt
-        self.is_leaving = False
-
-    def check(self) -> None:
-        """End this process at once, whatever it is doing, where another attempt took its place."""
-        with contextlib.suppress(sqlite3.DatabaseError):  # a busy or broken file says nothing; the keeper mends it
-            if self.queue.is_superseded(self.key, self.attempt):
-                os._exit(0)  # no `finally` may write what is stale
-
-    def publishing(self, state: str) -> AbstractContextManager[None]:
-        return self.queue.publishing(self.key, self.attempt, state)
-
-    def keep_alive(self) -> None:
-        """Give signs of life as long as the process lives."""
-        while True:
-            time.sleep(BEAT_EVERY_S)
-            self.check()
-            with contextlib.suppress(sqlite3.DatabaseError):
-                self.queue.beat(self.key, self.attempt)
-
-
-def execute(job: Job, workspace: Workspace, ticket: Ticket | Alone | None = None) -> Any:
+def execute(job: Job, workspace: Workspace, ticket: Ticket | FarTicket | Alone | None = None) -> Any:
     """Work through a job in this process and record how it ended. Returns what the job found.
 
     Raises:
@@ -148,9 +105,9 @@ def execute(job: Job, workspace: Workspace, ticket: Ticket | Alone | None = None
     return result
 
 
-def _begin(job: Job, ticket: Ticket | Alone) -> None:
+def _begin(job: Job, ticket: Ticket | FarTicket | Alone) -> None:
     now = time.time()
-    pid = os.getpid()
+    pid = os.getpid() if ticket.is_here else 0  # elsewhere the number would mean another process
     start = process_start(pid)
     try:
         job.update(state="running", started=now, heartbeat=now, pid=pid, pid_start=start, attempt=ticket.attempt)
@@ -160,7 +117,7 @@ def _begin(job: Job, ticket: Ticket | Alone) -> None:
         raise
 
 
-def _work(job: Job, workspace: Workspace, ticket: Ticket | Alone) -> Any:
+def _work(job: Job, workspace: Workspace, ticket: Ticket | FarTicket | Alone) -> Any:
     try:
         return KINDS[job.kind](job, workspace, JobProgress(job, ticket))
     except OSError as error:
@@ -169,7 +126,7 @@ def _work(job: Job, workspace: Workspace, ticket: Ticket | Alone) -> Any:
         raise
 
 
-def _end(job: Job, ticket: Ticket | Alone, state: str, **changes: Any) -> None:
+def _end(job: Job, ticket: Ticket | FarTicket | Alone, state: str, **changes: Any) -> None:
     with ticket.publishing(state):
         job.update(state=state, ended=time.time(), in_queue=state == "queued", **changes)
     logging.getLogger("core").info("Attempt %d: %s", ticket.attempt, state)
@@ -188,7 +145,7 @@ def heed_signals(job: Job) -> None:
     signal.signal(signal.SIGINT, stop)
 
 
-def heed_end_of_machine(job: Job, ticket: Ticket) -> None:
+def heed_end_of_machine(job: Job, ticket: Ticket | FarTicket) -> None:
     """SIGTERM that nobody's cancel explains comes from a machine that shuts down: back into the queue, then."""
 
     def leave(*_: object) -> None:
@@ -208,17 +165,26 @@ def _held_soon(path: Path) -> IO[bytes] | None:
 
 def main(folder: Path, attempt: int) -> int:
     """Exit code 0: finished, stopped as asked or not wanted any more; 2: the user can mend it; 1: a bug."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(DiscreetFormatter("%(asctime)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
     job, workspace = Job(folder), Workspace(folder.parent.parent)
+    log_discreetly()
     lock = _held_soon(folder / LOCK)
     ticket = Ticket(Queue(workspace.base), folder.relative_to(workspace.base).as_posix(), attempt)
     if lock is None or not ticket.queue.arrive(ticket.key, attempt, os.getpid(), process_start(os.getpid())):
         return 0
+    os.nice(5)  # the pages answer first
+    return serve(job, workspace, ticket)
+
+
+def log_discreetly() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(DiscreetFormatter("%(asctime)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def serve(job: Job, workspace: Workspace, ticket: Ticket | FarTicket) -> int:
+    """Work through the job and give signs of life meanwhile; returns the process's exit code."""
     heed_end_of_machine(job, ticket)
     threading.Thread(target=ticket.keep_alive, daemon=True).start()
-    os.nice(5)  # the pages answer first
     try:
         execute(job, workspace, ticket)
     except (Cancelled, Superseded):

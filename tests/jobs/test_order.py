@@ -38,6 +38,17 @@ def test_one_training_a_device_and_other_work_beside_it() -> None:
     assert free_slot(entry(4), [entry(3, state="running", slot="cuda:1")], [1, 0], LIMITS) == "cuda:0"
 
 
+def test_a_cluster_takes_trainings_side_by_side_and_leaves_other_work_here() -> None:
+    limits = Limits(cluster=2)
+    first = entry(1, state="running", slot="ray:0")
+    assert first.is_far and free_slot(entry(2), [first], [0, 1], limits) == "ray:1"
+    assert free_slot(entry(2, kind="search"), [first], [], limits) == "ray:1"
+    assert free_slot(entry(3), [first, entry(2, state="running", slot="ray:1")], [0], limits) == ""
+    assert free_slot(entry(3, kind="prepare"), [first], [], limits) == "work:0"
+    place = place_of(entry(3), [first, entry(3)], {first.key: 50.0}, limits)
+    assert (place.position, place.wait_s) == (1, 0.0)
+
+
 def test_a_training_on_two_gpus_waits_until_two_are_free_and_keeps_others_off_both() -> None:
     pair = entry(3, device="auto*2")
     assert free_slot(pair, [], [2, 0, 1], LIMITS) == "cuda:2,0"
