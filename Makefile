@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 export CROSSMODAL_WORKSPACE ?= $(CURDIR)/workspace
 
-.PHONY: install install-dev run serve test lint bench slow multivae-env parity results demo-run demo-results anatomy clean
+.PHONY: install install-dev run serve test lint bench slow ray multivae-env parity results demo-run demo-results anatomy clean
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
@@ -30,7 +30,7 @@ serve: run
 
 ## Linters, types, unit tests, page tests, browser tests
 test: install-dev lint
-	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not gpu and not ray"
 
 lint: install-dev
 	$(BIN)/ruff check .
@@ -44,6 +44,14 @@ bench: install-dev
 ## Tests that take minutes
 slow: install-dev
 	$(BIN)/python -m pytest -m "slow or gpu"
+
+## Tests on a Ray cluster of one node, started here and stopped again
+ray: $(VENV)/.installed-ray
+	$(BIN)/python -m pytest -s -m ray tests/on_ray
+
+$(VENV)/.installed-ray: $(VENV)/.installed-dev requirements-ray.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt -c constraints.txt
+	touch $@
 
 ## The library multivae, which needs another torch, in an environment of its own
 multivae-env: .venv-multivae/.installed

@@ -6,20 +6,15 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from core.cluster import is_aboard
 from core.errors import NotFoundError
-from core.jobs.contests import arena, audit
+from core.jobs.contests import arena, audit, search
 from core.jobs.cores import share_cores
 from core.progress import Cancelled, Progress, part
 from core.runs import EXPORT, Job, Run
 from core.uploads import LABELS
 from core.workspace import Workspace, write_json
-
-if TYPE_CHECKING:
-    from core.dataset import Dataset
-    from core.search.settings import SearchConfig
 
 PREPARING = 0.8  # of the time; the rest goes into the check
 
@@ -188,38 +183,6 @@ def _train_here(run: Run, workspace: Workspace, progress: Progress) -> float:
     began = time.monotonic()
     run_train(run, Dataset.open(workspace, run.config.dataset), device, progress)
     return round(time.monotonic() - began, 3)
-
-
-def search(job: Job, workspace: Workspace, progress: Progress) -> Any:
-    """params: config (all settings of the search), device. Its trainings lie in the job's folder."""
-    from core.config import build
-    from core.dataset import Dataset
-    from core.search.search import Search
-    from core.search.settings import SearchConfig
-    from core.synthesis import pick_device
-
-    config = build(SearchConfig, job.params["config"])
-    dataset, device = Dataset.open(workspace, config.dataset), job.params.get("device", "auto")
-    if is_aboard():
-        return _search_together(job, config, dataset, device, progress)
-    share_cores()
-    chosen = pick_device(device)
-    job.update(device=str(chosen))
-    return Search(job, config, dataset, chosen, progress).run()
-
-
-def _search_together(job: Job, config: SearchConfig, dataset: Dataset, device: str, progress: Progress) -> Any:
-    """On a cluster this process only says what is trained, and draws up the table."""
-    from core.search.crew import RayCrew
-    from core.search.search import Search
-    from core.synthesis import pick_device
-
-    crew = RayCrew(job, config, device)
-    job.update(device="cluster")
-    try:
-        return Search(job, config, dataset, pick_device("cpu"), progress, crew).run()
-    finally:
-        crew.leave()
 
 
 def evaluate(job: Job, workspace: Workspace, progress: Progress) -> Any:
