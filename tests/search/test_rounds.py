@@ -29,8 +29,6 @@ def run_race(n_folds: int, is_halving: bool, broken: tuple[int, ...] = (), metri
 
     race(outcomes, n_folds, metric, is_halving, judge, foretell)
     assert calls == [call for call in foretold if call in calls]  # in the same order
-    assert not broken or len(foretold) > len(calls)
-    assert broken or foretold == calls
     return outcomes, calls
 
 
