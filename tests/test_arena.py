@@ -140,6 +140,7 @@ def test_the_best_stands_first_and_no_modality_is_made_from_itself(fitted):
         assert means == sorted(means)
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_is_told_and_the_others_go_on(dataset, monkeypatch):
     from core.errors import UserError
 
@@ -179,6 +180,7 @@ def test_another_dataset_is_refused(fitted, dataset):
         Arena(fitted.job, config, dataset, CPU)
 
 
+@pytest.mark.slow
 def test_the_command_line_tells_one_table(dataset, monkeypatch):
     monkeypatch.setattr("core.arena.settings.ALWAYS", FITTED)
     monkeypatch.setattr("core.jobs.worker.heed_signals", lambda job: None)

@@ -237,6 +237,7 @@ def test_a_copied_training_image_is_caught_and_an_own_one_is_not(dataset):
     assert all(row["distance_image"] == pytest.approx(0, abs=1e-2) for row in found["rows"])
 
 
+@pytest.mark.slow
 def test_a_blurred_synthesis_is_no_copy(dataset):
     assert measure_memorisation(loaded(dataset, "blank"))["n_suspect"] == 0
 

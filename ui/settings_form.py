@@ -20,6 +20,7 @@ from core.config import Settings
 SPOKEN = {  # where the name is no word
     "lr": "Learning rate",
     "n_folds": "Number of folds",
+    "minutes": "Minutes a training",
     "n_subsets": "Random subsets",
     "latent_dim": "Latent size",
     "warmup_steps": "Warm-up steps",

@@ -48,6 +48,7 @@ def test_a_check_says_what_it_asks_and_its_button_starts_a_job(run, monkeypatch)
     assert "At work" in words(page)
 
 
+@pytest.mark.slow
 def test_what_was_found_stands_on_the_page(run, workspace):
     audit(load_run(workspace, run), list(CHECKS))
     page = opened()
