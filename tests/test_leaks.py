@@ -88,6 +88,15 @@ def test_a_copy_of_a_training_image_among_the_held_out_ones_stops_an_evaluation(
     assert error.value.code == "LEAK"
 
 
+@pytest.mark.parametrize(("also", "is_leak"), [("nothing", True), ("the same T1", True), ("another T1", False)])
+def test_uptake_that_looks_alike_is_a_leak_unless_other_images_differ(workspace, also, is_leak):
+    people = {name: {"PET": images["T2"], "T1": images["T1"]} for name, images in strangers().items()}
+    uptake, head = people["b"]["PET"], people["b"]["T1"]
+    people["g"] = {"PET": uptake} | {"nothing": {}, "the same T1": {"T1": head}, "another T1": people["g"]}[also]
+    people["g"]["PET"] = uptake
+    assert (kinds(written(workspace, people)) == {"same image"}) is is_leak
+
+
 def test_two_alike_on_one_side_of_the_split_are_no_leak(workspace):
     people = strangers()
     people["b"] = people["a"]
