@@ -29,7 +29,7 @@ EXACT = 2e-5  # how near such a share is where the scale was computed from these
 ROUNDING = 1e-6
 FIXED_WAYS = ("window", "display", "none")
 SHOWN = 3
-SMOOTH = ("PET", "SPECT")  # strangers' uptake looks alike
+VAGUE = ("PET", "SPECT", "US")  # uptake, or a small sector: strangers can look alike
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ def _is_across(twin: Twin, seen: Sequence[str]) -> bool:
 
 
 def _is_borne_out(twin: Twin, twins: Sequence[Twin], dataset: Dataset) -> bool:
-    """Whether a likeness of smooth images is one of persons: other images that both have are then alike too."""
+    """Whether a likeness of images that say little is of persons: other images that both have are then alike too."""
     pair = {twin.first, twin.second}
-    common = set.intersection(*({*dataset.record(case)["modalities"]} for case in pair)) - {*SMOOTH}
-    if twin.modality not in SMOOTH or not common:
+    common = set.intersection(*({*dataset.record(case)["modalities"]} for case in pair)) - {*VAGUE}
+    if twin.modality not in VAGUE or not common:
         return True
     return any({other.first, other.second} == pair and other.modality in common for other in twins)
 
