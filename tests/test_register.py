@@ -160,6 +160,7 @@ def test_real_brains_come_back_within_a_millimetre(real_data: Path, patient: str
         assert check_alignment(found.moved(away), fixed).verdict == "aligned"
 
 
+@pytest.mark.slow
 def test_the_native_patient_is_found_from_two_starts(real_data: Path) -> None:
     folder = real_data / "brain_ms_native" / "MSL04"
     fixed = real(folder / "T1.nii.gz", "T1")

@@ -104,7 +104,9 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return measured(place / "T1.nii.gz", place / "workspace")
 
 
-@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("dicom", "array") else name for name in BOMBS]
+)
 def test_a_bomb_is_refused_soon_and_small(name: str, usual: dict, tmp_path: Path) -> None:
     file, make = BOMBS[name]
     (tmp_path / file).write_bytes(make())
