@@ -17,7 +17,7 @@ def read_doubt(run: Run) -> dict[str, Any] | None:
     """protocol and pairs; None before a measurement, or where the weights are others since."""
     path = run.folder / FILE
     found = _read(path, path.stat().st_mtime_ns) if path.exists() else None
-    return found if found and found["protocol"].get("weights") == weights_sum(run) else None
+    return found if found and found["protocol"].get("weights") == run.weights_sum else None
 
 
 @lru_cache(maxsize=8)
@@ -38,9 +38,3 @@ def pair_in(record: dict[str, Any] | None, given: Sequence[str], target: str) ->
 def told(record: dict[str, Any]) -> dict[str, Any]:
     """The figures, without what was learnt to make bars."""
     return {**record, "pairs": [{name: v for name, v in pair.items() if name != "learnt"} for pair in record["pairs"]]}
-
-
-def weights_sum(run: Run) -> str:
-    """Of the run's weights, as their checksum says."""
-    note = run.weights_path.with_suffix(".sha256")
-    return (note.read_text().split() or [""])[0] if note.exists() else ""

@@ -159,10 +159,8 @@ def colour_map(name: str) -> Picture:
     shares = np.linspace(0, 1, 256)
     if name == "grey":
         return np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-    if name == "hot":
-        return _ramp(shares, HOT)
-    if name == "doubt":
-        return _ramp(shares, DOUBT)
+    if name in RAMPS:
+        return _ramp(shares, RAMPS[name])
     if name == "diverging":
         cold, warm = _ramp(1 - 2 * shares[:128], COLD), _ramp(2 * shares[128:] - 1, WARM)
         return np.concatenate([cold, warm])
@@ -174,6 +172,7 @@ HOT: Stops = ((0, 0, 0), (118, 8, 24), (206, 52, 8), (247, 129, 4), (255, 205, 6
 COLD: Stops = ((0, 0, 0), (20, 66, 140), (38, 132, 230), (130, 195, 255), (225, 242, 255))
 DOUBT: Stops = ((0, 0, 0), (72, 20, 112), (150, 40, 150), (222, 84, 140), (250, 160, 150), (255, 246, 234))
 WARM: Stops = ((0, 0, 0), (140, 36, 14), (226, 94, 26), (255, 172, 96), (255, 237, 214))
+RAMPS = {"hot": HOT, "doubt": DOUBT}
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 
 

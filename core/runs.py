@@ -10,7 +10,6 @@ A run has besides: config.json, previews/, weights.safetensors + .sha256, result
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from contextlib import suppress
@@ -21,6 +20,7 @@ from typing import Any, Literal
 
 from core.config import RunConfig, build
 from core.errors import NotFoundError
+from core.processes import process_start
 from core.types import PLACE
 from core.workspace import Workspace, new_id, read_json, safe_name, write_json
 
@@ -244,6 +244,12 @@ class Run(Job):
         return self.folder / "weights.safetensors"
 
     @property
+    def weights_sum(self) -> str:
+        """The SHA-256 of the weights, as it was noted beside them; "" where there is no note."""
+        note = self.weights_path.with_suffix(".sha256")
+        return (note.read_text().split() or [""])[0] if note.exists() else ""
+
+    @property
     def has_weights(self) -> bool:
         return self.weights_path.exists()
 
@@ -278,24 +284,3 @@ def list_jobs(workspace: Workspace) -> list[Job]:
     """Every other job, newest first."""
     jobs = [Job(path.parent) for path in workspace.jobs.glob("*/job.json")]
     return sorted(jobs, key=lambda job: (job.folder / "job.json").stat().st_mtime, reverse=True)
-
-
-def process_start(pid: int) -> int:
-    """When a process started, in clock ticks since boot; 0 if there is none (or it is a zombie)."""
-    try:
-        with open(f"/proc/{pid}/stat") as stream:
-            fields = stream.read().rpartition(")")[2].split()
-    except OSError:
-        return 0 if os.path.isdir("/proc/self") else _start_without_proc(pid)
-    return 0 if fields[0] == "Z" else int(fields[19])
-
-
-def _start_without_proc(pid: int) -> int:
-    """macOS has no /proc: there, a living pid counts as started at 1."""
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return 0
-    except PermissionError:
-        return 1
-    return 1 if pid > 0 else 0

@@ -91,9 +91,7 @@ def checked_weights(run: Run) -> bytes:
     if not run.has_weights:
         raise NotFoundError("This run has no weights yet. Wait for its training to end, or train again.", "NO-WEIGHTS")
     content = run.weights_path.read_bytes()
-    note = run.weights_path.with_suffix(".sha256")
-    expected = note.read_text().split()[:1] if note.exists() else []
-    if [hashlib.sha256(content).hexdigest()] != expected:
+    if hashlib.sha256(content).hexdigest() != run.weights_sum:
         raise UserError("The weights of this run are damaged: their checksum is off. Train again.", "WEIGHTS-DAMAGED")
     return content
 

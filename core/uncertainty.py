@@ -21,7 +21,7 @@ from core.errors import InvalidConfigError
 from core.evidence import KnownCodes
 from core.invented import Inventions, Watcher
 from core.leaks import find_leaks, refuse_leaks, twins_in
-from core.measured_doubt import read_doubt, weights_sum, write_doubt
+from core.measured_doubt import read_doubt, write_doubt
 from core.progress import Progress, part, silent
 from core.protocol import fingerprint_of, protocol_of
 from core.synthesis import LoadedRun, check_request, supported_targets
@@ -114,7 +114,7 @@ def protocol_with(loaded: LoadedRun, plan: Plan, config: UncertaintyConfig) -> d
         "learnt_from": list(plan.learn),
         "level": LEVEL,
         "draws": config.draws,
-        "weights": weights_sum(loaded.run),
+        "weights": loaded.run.weights_sum,
         "uncertainty_version": VERSION,
     }
     return {**told, "fingerprint": fingerprint_of(told)}

@@ -4,7 +4,8 @@ import os
 import time
 
 from core.config import RunConfig
-from core.runs import Job, Run, Status, list_jobs, list_runs, new_job, process_start
+from core.processes import process_start
+from core.runs import Job, Run, Status, list_jobs, list_runs, new_job
 from core.workspace import Workspace
 
 

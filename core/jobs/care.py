@@ -16,7 +16,8 @@ from core.jobs.lock import is_held
 from core.jobs.order import Entry, Limits
 from core.jobs.queue import Queue, now_monotonic
 from core.jobs.ray import RAY, is_far
-from core.runs import Job, Status, process_start
+from core.processes import process_start
+from core.runs import Job, Status
 from core.uploads import discard
 from core.workspace import Workspace, locked, read_json
 

@@ -26,7 +26,8 @@ from core.jobs.lock import is_held
 from core.jobs.order import Entry, Limits, Place, is_over_limit, place_of
 from core.jobs.queue import Queue
 from core.jobs.ray import RAY, is_overdue
-from core.runs import ENDED, Job, process_start
+from core.processes import process_start
+from core.runs import ENDED, Job
 from core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]

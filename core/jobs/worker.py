@@ -23,8 +23,9 @@ from core.jobs.order import TRAINS
 from core.jobs.queue import Queue, Superseded
 from core.jobs.ticket import Alone, FarTicket, Ticket
 from core.jobs.usage import gpu_bytes, memory_bytes
+from core.processes import process_start
 from core.progress import Cancelled, Interrupted, Paused
-from core.runs import Job, Run, process_start
+from core.runs import Job, Run
 from core.workspace import Workspace
 
 WRITE_EVERY_S = 0.5

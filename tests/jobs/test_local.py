@@ -23,8 +23,9 @@ from core.jobs.lock import is_held
 from core.jobs.order import Entry
 from core.jobs.queue import Queue
 from core.jobs.worker import Alone, JobProgress
+from core.processes import process_start
 from core.recipes import make_recipe
-from core.runs import Job, Run, new_job, process_start
+from core.runs import Job, Run, new_job
 from core.train import make_config
 from core.uploads import stage
 from core.workspace import Workspace

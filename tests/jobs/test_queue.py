@@ -15,7 +15,8 @@ from core.jobs.care import find_strays, look_after, set_aside_if_broken
 from core.jobs.lock import is_held
 from core.jobs.order import Entry, Limits
 from core.jobs.queue import Queue, Superseded
-from core.runs import Job, new_job, process_start
+from core.processes import process_start
+from core.runs import Job, new_job
 from core.workspace import Workspace
 
 LIMITS = Limits()

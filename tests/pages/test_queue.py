@@ -13,7 +13,8 @@ from streamlit.testing.v1 import AppTest
 from core.dataset import Dataset
 from core.jobs import BACKENDS
 from core.jobs.queue import Queue
-from core.runs import Run, new_job, process_start
+from core.processes import process_start
+from core.runs import Run, new_job
 from core.train import make_config
 from core.workspace import Workspace
 from tests.pages.driving import open_page, words

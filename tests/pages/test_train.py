@@ -15,8 +15,9 @@ from core.dataset import Dataset
 from core.jobs import BACKENDS
 from core.models import MODELS
 from core.prepare import prepare
+from core.processes import process_start
 from core.recipes import make_recipe
-from core.runs import Job, Run, list_jobs, list_runs, process_start
+from core.runs import Job, Run, list_jobs, list_runs
 from core.train import make_config
 from core.workspace import Workspace, atomic_write
 from tests.pages.driving import button, open_page, words
