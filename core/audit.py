@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from core.errors import InvalidConfigError, UserError
@@ -23,18 +22,11 @@ from core.workspace import digest_of, plain
 VERSION = 1  # raised when what a check finds would come out otherwise
 
 
-@dataclass(frozen=True)
-class Audit:
-    """One check: (run, progress) -> JSON."""
-
-    measure: Callable[[LoadedRun, Progress], dict[str, Any]]
-
-
-AUDITS: Mapping[str, Audit] = {
-    "usefulness": Audit(measure_usefulness),
-    "misalignment": Audit(measure_misalignment),
-    "memorisation": Audit(measure_memorisation),
-    "realism": Audit(measure_realism),
+AUDITS: Mapping[str, Callable[[LoadedRun, Progress], dict[str, Any]]] = {
+    "usefulness": measure_usefulness,
+    "misalignment": measure_misalignment,
+    "memorisation": measure_memorisation,
+    "realism": measure_realism,
 }
 
 
@@ -67,7 +59,7 @@ def _record(loaded: LoadedRun, name: str, progress: Progress) -> dict[str, Any]:
     began = time.monotonic()
     record: dict[str, Any] = {"fingerprint": fingerprint}
     try:
-        record["result"] = AUDITS[name].measure(loaded, progress)
+        record["result"] = AUDITS[name](loaded, progress)
     except UserError as error:
         record |= {"error": str(error), "code": error.code}
     record = dict(plain({**record, "seconds": round(time.monotonic() - began, 1)}))

@@ -291,7 +291,7 @@ def test_a_check_is_done_once_and_anew_for_other_weights(dataset, monkeypatch):
         calls.append(found)
         return {"n": len(calls)}
 
-    monkeypatch.setitem(AUDITS, "realism", replace(AUDITS["realism"], measure=count))
+    monkeypatch.setitem(AUDITS, "realism", count)
     assert audit(run, ["realism"])["realism"]["result"] == {"n": 1}
     assert audit(run, ["realism"])["realism"]["result"] == {"n": 1}
     assert finding(run.run, "realism")["result"] == {"n": 1}
@@ -305,8 +305,8 @@ def test_one_check_that_cannot_be_done_does_not_stop_the_others(dataset, monkeyp
     def fail(found: LoadedRun, progress: object) -> dict[str, int]:
         raise InvalidConfigError("There are too few cases.", "TOO-FEW-CASES")
 
-    monkeypatch.setitem(AUDITS, "realism", replace(AUDITS["realism"], measure=fail))
-    monkeypatch.setitem(AUDITS, "usefulness", replace(AUDITS["usefulness"], measure=lambda *_: {"fine": True}))
+    monkeypatch.setitem(AUDITS, "realism", fail)
+    monkeypatch.setitem(AUDITS, "usefulness", lambda *_: {"fine": True})
     found = audit(loaded(dataset), ["realism", "usefulness"])
     assert found["realism"]["code"] == "TOO-FEW-CASES"
     assert found["usefulness"]["result"] == {"fine": True}
