@@ -129,6 +129,11 @@ class Dataset:
         mapped: NDArray[np.float32] = np.load(self.folder / case_id / "images.npy", mmap_mode="r", allow_pickle=False)
         return mapped
 
+    @property
+    def workspace(self) -> Workspace:
+        """The one that it lies in."""
+        return Workspace(self.folder.parent.parent)
+
     def volume(self, case_id: str, modality: str) -> Array:
         """(I, J, K), memory-mapped, on the 0-1 scale.
 

@@ -27,7 +27,7 @@ from core.models.heads import map_loss
 from core.progress import Progress, silent
 from core.structure import Mask
 from core.types import Array
-from core.workspace import Workspace, atomic_write, digest_of, locked
+from core.workspace import atomic_write, digest_of, locked
 
 VERSION = 1  # of what follows; raised when a judge would come out otherwise
 WIDTH, FEATURES, PLACES = 12, 12, 6
@@ -140,7 +140,7 @@ def _shapes(dataset: Dataset, tasks: tuple[Task, ...]) -> Shapes:
 def _frozen(make: Callable[[], J], dataset: Dataset, cases: Sequence[str], kind: str, progress: Progress) -> J:
     """Read where it was trained before, else trained; without gradients from here on."""
     key = digest_of([VERSION, kind, dataset.fingerprint, sorted(cases), STEPS, WIDTH, FEATURES])
-    folder = Workspace(dataset.folder.parent.parent).judges
+    folder = dataset.workspace.judges
     with torch.random.fork_rng(devices=[]), locked(folder):
         torch.manual_seed(SEED)
         judge = make()

@@ -18,7 +18,7 @@ from core.protocol import fingerprint_of, protocol_of
 from core.runs import Job, Run
 from core.search.trial import ENDS_ALL, key_of, train_run
 from core.synthesis import load_run
-from core.workspace import Workspace, digest_of, plain, read_json, write_json
+from core.workspace import digest_of, plain, read_json, write_json
 
 Row = dict[str, Any]
 
@@ -100,7 +100,7 @@ class Arena:
         return verdict
 
     def _score(self, run: Run, split: Split) -> Row:
-        loaded = load_run(Workspace(self.dataset.folder.parent.parent), run, self.device)
+        loaded = load_run(self.dataset.workspace, run, self.device)
         plans = {case_id: tasks_of(loaded, case_id, self.config.subsets) for case_id in split.test}
         rows = [row for case_id, tasks in plans.items() if tasks for row in judge_case(loaded, case_id, tasks)]
         if not rows:

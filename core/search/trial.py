@@ -25,7 +25,7 @@ from core.search.rounds import Verdict
 from core.search.settings import SearchConfig
 from core.synthesis import LoadedRun, load_run, supported_targets
 from core.train import make_config, train
-from core.workspace import Workspace, digest_of, read_json, write_json
+from core.workspace import digest_of, read_json, write_json
 
 ENDS_ALL = (DISK_FULL, "DATASET-CHANGED", "NO-GPU")  # what no other point could escape either
 
@@ -96,7 +96,7 @@ class Trials:
         if not (run.has_weights and run.state == "finished"):
             run = train_run(config, run.folder, self.dataset, self.device, progress)
         began = time.monotonic()
-        loaded = load_run(Workspace(self.dataset.folder.parent.parent), run, self.device)
+        loaded = load_run(self.dataset.workspace, run, self.device)
         scores = {case_id: score(loaded, case_id, self.search.judged) for case_id in loaded.split.test}
         judged = {case_id: values for case_id, values in scores.items() if values}
         if not judged:
