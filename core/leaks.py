@@ -68,7 +68,6 @@ def find_leaks(
     ]
     twins = twins_in(dataset, part(progress, 0.0, 0.6))
     across = [twin for twin in twins if len({twin.first, twin.second} & {*held_out}) == 1 and _is_across(twin, seen)]
-    across = [twin for twin in across if _is_borne_out(twin, twins, dataset)]
     leaks += [Leak("same image", _twin_words(twin, held_out)) for twin in across]
     kin = kin_of(dataset, held_out, seen, part(progress, 0.6, 0.95))
     leaks += [Leak("same person", _kin_words(one)) for one in kin.kin]
@@ -94,9 +93,10 @@ def refuse_leaks(report: LeakReport) -> None:
 
 
 def twins_in(dataset: Dataset, progress: Progress = silent) -> Sequence[Twin]:
-    """Pairs of cases with nearly the same image: as the check of the dataset found them, else found now."""
+    """Pairs of cases whose images are of one person: as the check of the dataset found them, else found now."""
     report = read_report(dataset)
-    return report.twins if report is not None else twins_of(dataset, progress)
+    twins = report.twins if report is not None else twins_of(dataset, progress)
+    return [twin for twin in twins if _is_borne_out(twin, twins, dataset)]
 
 
 def _is_across(twin: Twin, seen: Sequence[str]) -> bool:
