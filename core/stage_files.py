@@ -49,9 +49,14 @@ def save_views(views: Sequence[View], folder: Path) -> None:
     write_json(folder / INDEX, rows)
 
 
+def has_views(folder: Path) -> bool:
+    """Whether `save_views` has come to its end there."""
+    return (folder / INDEX).exists()
+
+
 def load_views(folder: Path) -> list[View]:
     """What `save_views` wrote; [] where there is nothing yet."""
-    if not (folder / INDEX).exists():
+    if not has_views(folder):
         return []
     views = []
     for n, row in enumerate(read_json(folder / INDEX)):

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from core.runs import list_runs
-from core.workspace import digest_of
 from ui.bars_view import OFF, choose_bars, with_doubt
 from ui.comparison import caveat, metric_row, panes_of, scale_note
 from ui.empty import empty_state
 from ui.errors import guard
 from ui.explain_view import explain_view
 from ui.frame import page_header
-from ui.loaded_run import comparison, doubt_of, loaded_run
+from ui.loaded_run import comparison, doubt_of, doubt_stamp, loaded_run
 from ui.pickers import case_picker, choose, modality_boxes, run_picker
 from ui.run_form import makes_images
 from ui.slice_view import Pane, pack, slice_view
@@ -124,7 +123,8 @@ def page() -> None:
         download(loaded, case_id, given, target, result)
     with picture:
         remarks(loaded, case_id, given, target, result)
-        key = (rule, digest_of(pair), str(loaded.dataset.folder), run.id, loaded.dataset.fingerprint, *given)
+        bars = "" if rule == OFF else doubt_stamp(run)
+        key = (rule, bars, str(loaded.dataset.folder), run.id, loaded.dataset.fingerprint, *given)
         doubt = doubt_of(place, run, case_id, pair, rule) if pair and rule != OFF else None
         panes, payload = drawn(key, result, loaded.dataset, case_id, target, doubt)
         slice_view(panes, loaded.dataset.affine(case_id), payload, result.mask)

@@ -5,16 +5,18 @@ Visitors' demos are the machine's, as long as they changed nothing in them: thos
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from core.jobs.cores import share_cores
+from core.measured_doubt import FILE as DOUBT_FILE
 from core.runs import Run
 from core.types import Array
-from core.workspace import Workspace, digest_of
+from core.workspace import Workspace
+from ui.file_stamp import file_stamp
 
 if TYPE_CHECKING:
     from core.compare import CompareResult
@@ -38,7 +40,13 @@ def comparison(place: Workspace, run: Run, case_id: str, given: tuple[str, ...],
 def doubt_of(place: Workspace, run: Run, case_id: str, pair: dict[str, Any], rule: str) -> Array:
     """Half the width of each voxel's bar by a rule, or "flags", computed once; `pair` is what calibration found."""
     home = home_of(place, run)
-    return _doubt(str(home.root), run.id, _stamps(home, run), case_id, (digest_of(pair), rule), pair)
+    shown = (doubt_stamp(run), *pair["given"], pair["target"], rule)
+    return _doubt(str(home.root), run.id, _stamps(home, run), case_id, shown, pair)
+
+
+def doubt_stamp(run: Run) -> str:
+    """Which measurement of error bars the run has."""
+    return file_stamp(run.folder / DOUBT_FILE)
 
 
 def home_of(place: Workspace, run: Run) -> Workspace:
@@ -65,11 +73,9 @@ def _stamps(place: Workspace, run: Run) -> tuple[int, ...]:
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the model")
 def _load(root: str, run_id: str, stamps: tuple[int, ...]) -> Any:
-    import torch
-
     from core.synthesis import load_run
 
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))  # trainings and other pages want to go on
+    share_cores()
     place = Workspace(Path(root))
     return load_run(place, Run.open(place, run_id))
 
@@ -85,11 +91,11 @@ def _compare(root: str, run_id: str, stamps: tuple[int, ...], case_id: str, give
 
 @st.cache_resource(max_entries=16, show_spinner="Looking for doubt")
 def _doubt(
-    root: str, run_id: str, stamps: tuple[int, ...], case_id: str, shown: tuple[str, str], _pair: dict[str, Any]
+    root: str, run_id: str, stamps: tuple[int, ...], case_id: str, shown: tuple[str, ...], _pair: dict[str, Any]
 ) -> Any:
     from core.error_bars import half_width
     from core.invented import flags
 
     loaded = _load(root, run_id, stamps)
     with INFERENCE:
-        return flags(loaded, case_id, _pair) if shown[1] == "flags" else half_width(loaded, case_id, _pair, shown[1])
+        return flags(loaded, case_id, _pair) if shown[-1] == "flags" else half_width(loaded, case_id, _pair, shown[-1])

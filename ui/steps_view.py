@@ -20,7 +20,7 @@ from core.preprocess.steps import STEPS
 from core.recipes import RECIPE_SUMMARIES, RECIPES, PrepareConfig, recipe_from_text, recipe_to_text
 from core.render import PLANES, Look, Plane, Window, default_colours, slice_axis, webp
 from core.runs import ENDED, Job, list_jobs
-from core.stage_files import View, is_left_out, load_views, views_of
+from core.stage_files import View, has_views, is_left_out, load_views, views_of
 from core.types import LABEL_UNIT
 from ui.case_view import stamp_of
 from ui.histogram import Histogram, histogram_chart, histogram_of
@@ -212,7 +212,7 @@ def _tried(cohort: Cohort, case_id: str, modality: str, config: PrepareConfig) -
     wanted = {"cohort": cohort.name, "case": case_id, "modality": modality, "recipe": config.model_dump(mode="json")}
     tries = [job for job in list_jobs(workspace()) if job.kind == "preview"]
     job = next((job for job in tries if job.params == wanted), None)
-    if job is not None and job.state == "finished" and load_views(job.folder):
+    if job is not None and job.state == "finished" and has_views(job.folder):
         return Steps((str(job.folder),), partial(load_views, job.folder))
     if job is not None and job.state not in ENDED:
         st.info("The recipe is being tried on this image. The pictures come here when that is done.")

@@ -20,7 +20,6 @@ from ui.score_charts import ACCENT, CONFIG, QUIET
 from ui.style import ink
 from ui.words import count_words
 
-NOMINAL = 0.9
 SPREADS = {
     "expected error": "the error bars",
     "sampling": "draws from the posterior alone",

@@ -1,4 +1,4 @@
-"""How many cores a worker takes."""
+"""How many cores a process takes that is not alone."""
 
 from __future__ import annotations
 
