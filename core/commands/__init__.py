@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 from pathlib import Path
@@ -45,6 +46,27 @@ def job_of(workspace: Workspace, name: str) -> Job:
 
     found = [job for job in list_jobs(workspace) if job.id == name and job.kind in ("search", "arena")]
     return found[0] if found else Run.open(workspace, name)
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that this machine lacks; a cluster's machines are asked when they get the work."""
+    from core.cluster import chosen
+    from core.synthesis import pick_device
+
+    if chosen() == "local":
+        pick_device(device)
+
+
+def start_in_background(job: Job, name: str) -> dict[str, Any]:
+    """Its id, under that name, and its state."""
+    from core.jobs import backend
+
+    backend().start(job)
+    return {name: job.id, "state": job.state}
+
+
+def tell_how_to_go_on(job: Job) -> None:
+    logging.getLogger("core").info("%s. To go on after a stop: python -m core resume %s", job.id, job.id)
 
 
 def log_progress(done: float, total: float, message: str = "") -> None:

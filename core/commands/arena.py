@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated, Any
 
 import typer
 
-from core.commands import DeviceOption, JsonOption, WorkspaceOption, work_on, workspace_of
+from core.commands import (
+    DeviceOption,
+    JsonOption,
+    WorkspaceOption,
+    check_device,
+    start_in_background,
+    tell_how_to_go_on,
+    work_on,
+    workspace_of,
+)
 
 verbs = typer.Typer()
 
@@ -29,33 +37,23 @@ def arena(
 ) -> Any:
     """Let models compete with U-Net, pix2pix and simple baselines on the same folds: one table with claims."""
     from core.arena.settings import ArenaOptions, make_arena_config
-    from core.cluster import chosen
     from core.config import build
     from core.dataset import Dataset
     from core.runs import new_job
-    from core.synthesis import pick_device
 
     place = workspace_of(workspace)
     values = {"models": models, "n_folds": folds, "minutes": minutes, "subsets": subsets, "seed": seed}
-    if chosen() == "local":
-        pick_device(device)
+    check_device(device)
     config = make_arena_config(Dataset.open(place, dataset), build(ArenaOptions, values))
     job = new_job(place, "arena", {"config": config.model_dump(mode="json"), "device": device})
-    return _start(job) if detach else _compete_here(job, place)
-
-
-def _start(job: Any) -> dict[str, Any]:
-    from core.jobs import backend
-
-    backend().start(job)
-    return {"arena": job.id, "state": job.state}
+    return start_in_background(job, "arena") if detach else _compete_here(job, place)
 
 
 def _compete_here(job: Any, place: Any) -> dict[str, Any]:
     """The table of every pair by mean absolute error; single numbers of every case lie in the job's results."""
     from core.arena.table import pairs_of, standings
 
-    logging.getLogger("core").info("%s. To go on after a stop: python -m core resume %s", job.id, job.id)
+    tell_how_to_go_on(job)
     found = work_on(job, place)
     table = [
         {"given": list(given), "target": target, "mae": standings(found["rows"], (given, target), "mae")}

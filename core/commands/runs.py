@@ -14,8 +14,10 @@ from core.commands import (
     SetOption,
     WorkspaceOption,
     await_end,
+    check_device,
     job_of,
     runs_elsewhere,
+    start_in_background,
     training_settings,
     work,
     workspace_of,
@@ -59,28 +61,20 @@ def train(
     as_json: JsonOption = False,
 ) -> Any:
     """Train a model on a dataset. Without --fold a seeded fifth of the cases is held out."""
-    from core.cluster import chosen
     from core.dataset import Dataset
     from core.runs import Run
-    from core.synthesis import pick_device
     from core.train import make_config
 
     place = workspace_of(workspace)
     values = training_settings(settings)
-    if chosen() == "local":
-        pick_device(device)
+    check_device(device)
     data = Dataset.open(place, dataset)
     data.split(seed, fold, folds)
     config = make_config(data, model, values.get("model", {}), values.get("train", {}), seed, fold, folds)
     run = Run.new(place, config, device)
-    return _start(run) if detach else _train_here(run, place)
-
-
-def _start(run: Any) -> dict[str, Any]:
-    from core.jobs import backend
-
-    backend().start(run)
-    return {"run": run.id, "state": run.state, "seconds": 0.0, "history": []}
+    if detach:
+        return {**start_in_background(run, "run"), "seconds": 0.0, "history": []}
+    return _train_here(run, place)
 
 
 def _train_here(run: Any, workspace: Workspace) -> dict[str, Any]:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated, Any
 
 import typer
 
-from core.commands import DeviceOption, JsonOption, SetOption, WorkspaceOption, training_settings, work_on, workspace_of
+from core.commands import (
+    DeviceOption,
+    JsonOption,
+    SetOption,
+    WorkspaceOption,
+    check_device,
+    start_in_background,
+    tell_how_to_go_on,
+    training_settings,
+    work_on,
+    workspace_of,
+)
 from core.errors import NotFoundError
 
 verbs = typer.Typer()
@@ -36,14 +46,12 @@ def search(
     as_json: JsonOption = False,
 ) -> Any:
     """Find good settings: every point of the grid on every fold. The test cases stay unseen."""
-    from core.cluster import chosen
     from core.config import build
     from core.dataset import Dataset
     from core.runs import new_job
     from core.search.grid import parse_grid
     from core.search.plan import make_search_config
     from core.search.settings import SearchOptions
-    from core.synthesis import pick_device
 
     place = workspace_of(workspace)
     options = build(
@@ -59,12 +67,11 @@ def search(
             "seed": seed,
         },
     )
-    if chosen() == "local":
-        pick_device(device)
+    check_device(device)
     fixed = training_settings(settings)
     config = make_search_config(Dataset.open(place, dataset), model, fixed, parse_grid(grid), options)
     job = new_job(place, "search", {"config": config.model_dump(mode="json"), "device": device})
-    return _start(job) if detach else _search_here(job, place)
+    return start_in_background(job, "search") if detach else _search_here(job, place)
 
 
 @verbs.command()
@@ -90,13 +97,6 @@ def _line(job: Any) -> dict[str, Any]:
     return {"search": job.id, "state": job.state, "model": config["model"], "dataset": config["dataset"]}
 
 
-def _start(job: Any) -> dict[str, Any]:
-    from core.jobs import backend
-
-    backend().start(job)
-    return {"search": job.id, "state": job.state}
-
-
 def _search_here(job: Any, place: Any) -> dict[str, Any]:
-    logging.getLogger("core").info("%s. To go on after a stop: python -m core resume %s", job.id, job.id)
+    tell_how_to_go_on(job)
     return {"search": job.id, **work_on(job, place)}
