@@ -1,9 +1,12 @@
 """Train: choose data, model and settings; start a run; watch it."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import streamlit as st
 
-from core.dataset import list_datasets
-from core.runs import list_runs
+from core.dataset import Dataset, list_datasets
+from core.runs import Job, list_runs
 from ui.arena_view import arena_picker, arena_view, new_arena
 from ui.empty import empty_state
 from ui.errors import guard
@@ -28,7 +31,6 @@ from ui.style import simulated_badge
 from ui.views import turn_to, view_switch
 
 VIEWS = {"new": "New run", "runs": "Runs", "search": "Search", "arena": "Arena"}
-LOOKED_AT = {"search": State.SEARCH, "arena": State.ARENA}
 
 
 def new_run() -> None:
@@ -82,71 +84,79 @@ def watch() -> None:
             run_view(run)
 
 
-def search() -> None:
-    """A new search on the left, the chosen one on the right."""
-    left, right = st.columns([2, 3], gap="medium")
+@dataclass(frozen=True)
+class LongJob:
+    """A kind of long job: its form, its list, its view.
+
+    Attributes:
+        key: of the session's choice, also in the link.
+        widths: of the form and of what is looked at.
+        hint: an empty page's words.
+    """
+
+    key: str
+    widths: tuple[int, int]
+    form: Callable[[Dataset], Job | None]
+    picker: Callable[[], Job | None]
+    view: Callable[[Job], None]
+    hint: str
+
+
+LONG_JOBS = {
+    "search": LongJob(
+        State.SEARCH,
+        (2, 3),
+        lambda dataset: new_search(dataset, search_model()),
+        search_picker,
+        search_view,
+        "Choose what varies on the left. Every combination is trained on every fold, and the best one shown.",
+    ),
+    "arena": LongJob(
+        State.ARENA,
+        (1, 3),
+        new_arena,
+        arena_picker,
+        arena_view,
+        "Choose models on the left. They, a U-Net, pix2pix and two simple baselines learn from the same cases, and "
+        "every case is judged by models that never saw it.",
+    ),
+}
+
+
+def long_job(name: str) -> None:
+    """A new one on the left, the chosen one on the right."""
+    kind = LONG_JOBS[name]
+    left, right = st.columns(kind.widths, gap="medium")
     with left, guard():
         dataset = dataset_picker()
         if dataset is None:
             return
         if dataset.is_simulated:
             simulated_badge()
-        started = new_search(dataset, search_model())
+        started = kind.form(dataset)
         if started is not None:
-            st.session_state[State.SEARCH] = started.id
+            st.session_state[kind.key] = started.id
             st.rerun()
     with right, guard():
-        job = search_picker()
+        job = kind.picker()
         if job is not None:
-            search_view(job)
+            kind.view(job)
         else:
-            empty_state(
-                "No search yet",
-                "Choose what varies on the left. Every combination is trained on every fold, and the best one shown.",
-            )
-
-
-def arena() -> None:
-    """A new arena on the left, the chosen one on the right."""
-    left, right = st.columns([1, 3], gap="medium")
-    with left, guard():
-        dataset = dataset_picker()
-        if dataset is None:
-            return
-        if dataset.is_simulated:
-            simulated_badge()
-        started = new_arena(dataset)
-        if started is not None:
-            st.session_state[State.ARENA] = started.id
-            st.rerun()
-    with right, guard():
-        job = arena_picker()
-        if job is not None:
-            arena_view(job)
-        else:
-            empty_state(
-                "No arena yet",
-                "Choose models on the left. They, a U-Net, pix2pix and two simple baselines learn from the same cases, "
-                "and every case is judged by models that never saw it.",
-            )
+            empty_state(f"No {name} yet", kind.hint)
 
 
 page_header("Train", "Train a model on a dataset, and watch it learn.")
 with guard():
     has_runs = bool(list_runs(workspace()))
-    if State.SEARCH in st.query_params and State.TRAIN_VIEW not in st.session_state:
-        turn_to(State.TRAIN_VIEW, "search")
-    elif State.ARENA in st.query_params and State.TRAIN_VIEW not in st.session_state:
-        turn_to(State.TRAIN_VIEW, "arena")
-    elif State.RUN in st.query_params and State.TRAIN_VIEW not in st.session_state:
-        turn_to(State.TRAIN_VIEW, "runs")
+    keys = {**{name: kind.key for name, kind in LONG_JOBS.items()}, "runs": State.RUN}
+    linked = next((name for name, key in keys.items() if key in st.query_params), "")
+    if linked and State.TRAIN_VIEW not in st.session_state:
+        turn_to(State.TRAIN_VIEW, linked)
     view = view_switch(State.TRAIN_VIEW, VIEWS, "runs" if is_training() else "new")
-    for name in {State.RUN, State.SEARCH, State.ARENA} - {LOOKED_AT.get(view, State.RUN)}:
-        retract(name)  # a link opens what is looked at
-    if view == "search" and list_datasets(workspace()):
-        search()
-    elif view == "arena" and list_datasets(workspace()):
-        arena()
+    for key in {*keys.values()} - {keys.get(view, State.RUN)}:
+        retract(key)  # a link opens what is looked at
+    if view in LONG_JOBS and list_datasets(workspace()):
+        long_job(view)
     elif view == "runs" and has_runs:
         watch()
     elif view == "runs":

@@ -11,27 +11,23 @@ import streamlit as st
 from core.config import build
 from core.dataset import Dataset
 from core.errors import UserError
-from core.jobs import backend
-from core.runs import ENDED, Job, list_jobs
-from ui.confirm import confirm_button
+from core.runs import ENDED, Job
 from ui.csv_table import csv_bytes
 from ui.errors import guard
 from ui.evaluate_view import score_table, show_cases
-from ui.jobs_banner import duration_words, job_words, resume_button, start_job
+from ui.jobs_banner import duration_words, start_job
 from ui.judged_table import Table
+from ui.long_job import POLL, RUNS_ON, headline, job_picker, looked_after, progress_of
 from ui.pickers import choose
 from ui.results import Entry, Pair
 from ui.rivals_view import rivals_view
 from ui.run_form import model_cards
-from ui.run_view import rest_button, stop_button
 from ui.score_choice import choose_metric, choose_pair
 from ui.settings_form import settings_form
-from ui.state import State, workspace
-from ui.words import STATES, count_words
+from ui.state import State
+from ui.words import count_words
 
-POLL = "3s"
 BEFORE = ("model", "case", "given", "target", "mae_unit")
-COLOURS = {"finished": "green", "failed": "red", "lost": "red", "cancelled": "orange", "paused": "gray"}
 
 
 def new_arena(dataset: Dataset) -> Job | None:
@@ -51,7 +47,7 @@ def new_arena(dataset: Dataset) -> Job | None:
         hindrance = str(error)
     if options is not None and not hindrance:
         _announce(dataset, options)
-    tip = hindrance or "Runs on when you close this tab, and goes on where it was after a stop."
+    tip = hindrance or RUNS_ON
     pressed = st.button(
         "Start arena",
         type="primary",
@@ -84,17 +80,9 @@ def _announce(dataset: Dataset, options: Any) -> None:
     )
 
 
-def arenas() -> list[Job]:
-    """Every arena, newest first."""
-    return [job for job in list_jobs(workspace()) if job.kind == "arena"]
-
-
 def arena_picker() -> Job | None:
     """None where there was none yet."""
-    jobs = {job.id: job for job in arenas()}
-    tip = "Everything that was computed stays here until you delete it."
-    chosen = choose("Arena", list(jobs), State.ARENA, lambda key: _title(jobs[key]), tip)
-    return jobs[chosen] if chosen else None
+    return job_picker("arena", State.ARENA, _title, "Everything that was computed stays here until you delete it.")
 
 
 def _title(job: Job) -> str:
@@ -121,37 +109,13 @@ def _n_rows(job: Job) -> int:
 
 def _watch(job_id: str, was_active: bool, n_rows: int) -> None:
     with guard():
-        job = next((job for job in arenas() if job.id == job_id), None)
+        job = looked_after("arena", job_id)
         if job is None:
             return
-        backend().enforce(job)
         if was_active and (job.state in ENDED or _n_rows(job) > n_rows):
             st.rerun()
-        _headline(job)
-        status = job.status
-        if status.state in ("failed", "lost"):
-            st.error(f"{status.error}  \n:small[:gray[Code {status.code}]]", icon=":material/error:")
-        elif status.state not in ENDED:
-            st.progress(min(1.0, status.done / status.total) if status.total else 0.0, text=job_words(job).capitalize())
-
-
-def _headline(job: Job) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.badge(STATES[job.state], color=COLOURS.get(job.state, "blue"))
-        st.space("stretch")
-        if job.state not in ENDED:
-            rest_button(job)
-            stop_button(job)
-            return
-        if job.state != "finished":
-            resume_button(job, f"resume-{job.id}")
-        confirm_button(
-            "Delete arena",
-            "The arena is removed with its trainings and its table.",
-            job.delete,
-            key=f"delete-{job.id}",
-            tip="Remove this arena with all of its trainings",
-        )
+        headline(job)
+        progress_of(job)
 
 
 def _notes(found: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from core.search.grid import FIXED, points_of, said, typed
 from core.search.plan import check_size, count_trainings, folds_of
 from core.search.settings import SearchOptions
 from ui.jobs_banner import duration_words, start_job
+from ui.long_job import RUNS_ON
 from ui.run_form import FIRST_MODEL, ModelCard, model_cards, run_settings
 from ui.settings_form import settings_form, spoken
 from ui.state import workspace
@@ -71,7 +72,7 @@ def _start(
         icon=":material/play_arrow:",
         width="stretch",
         disabled=bool(hindrance),
-        help=hindrance or "Runs on when you close this tab, and goes on where it was after a stop.",
+        help=hindrance or RUNS_ON,
     )
     if folds:
         sizes = sorted({len(fold) for fold in folds})

@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import streamlit as st
 
-from core.jobs import backend
 from core.metrics import METRICS
-from core.runs import ENDED, Job, list_jobs
+from core.runs import ENDED, Job
 from core.search.grid import said
-from ui.confirm import confirm_button
 from ui.csv_table import csv_bytes
 from ui.errors import guard
-from ui.jobs_banner import duration_words, job_words, resume_button
-from ui.pickers import choose
+from ui.jobs_banner import duration_words
+from ui.long_job import POLL, headline, job_picker, looked_after, progress_of
 from ui.run_form import Preset
-from ui.run_view import rest_button, stop_button
 from ui.search_charts import interval_chart, number_words, pair_chart, parallel_chart, varied, words_of
 from ui.search_words import behind_words, point_words, sentences, span_words, verdict_words
-from ui.state import State, workspace
+from ui.state import State
 from ui.style import ink
 from ui.views import turn_to, view_switch
-from ui.words import STATES, TIMES
+from ui.words import TIMES
 
-POLL = "3s"
 Table = Mapping[str, Any]
-
-
-def searches() -> list[Job]:
-    """Every search, newest first."""
-    return [job for job in list_jobs(workspace()) if job.kind == "search"]
 
 
 def search_picker() -> Job | None:
     """None where nothing was searched yet."""
-    jobs = {job.id: job for job in searches()}
-    chosen = choose("Search", list(jobs), State.SEARCH, lambda key: search_title(jobs[key]))
-    return jobs[chosen] if chosen else None
+    return job_picker("search", State.SEARCH, search_title)
 
 
 def search_title(job: Job) -> str:
@@ -56,43 +46,21 @@ def search_view(job: Job) -> None:
 
 def _watch(job_id: str, was_active: bool) -> None:
     with guard():
-        job = next((job for job in searches() if job.id == job_id), None)
+        job = looked_after("search", job_id)
         if job is None:
             return
-        backend().enforce(job)
         if was_active and job.state in ENDED:
             st.rerun()
         table: Table | None = job.result
         has_scores = table is not None and any(row["mean"] is not None for row in table["points"])
-        _headline(job, table if has_scores else None)
-        _progress(job)
+        can_use = table is not None and has_scores and table["best"] is not None
+        headline(job, partial(_best_button, job, table) if can_use else None)
+        progress_of(job)
         if table is not None and has_scores:
             st.markdown("\n".join(f"- {sentence}" for sentence in sentences(table)))
             _looks(job, table)
         elif job.state not in ENDED:
             st.caption("The first numbers come when the first training has ended.")
-
-
-def _headline(job: Job, table: Table | None) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        colours = {"finished": "green", "failed": "red", "lost": "red", "cancelled": "orange", "paused": "gray"}
-        st.badge(STATES[job.state], color=colours.get(job.state, "blue"))
-        st.space("stretch")
-        if table is not None and table["best"] is not None:
-            _best_button(job, table)
-        if job.state not in ENDED:
-            rest_button(job)
-            stop_button(job)
-            return
-        if job.state != "finished":
-            resume_button(job, f"resume-{job.id}")
-        confirm_button(
-            "Delete search",
-            "The search is removed with its trainings and its table.",
-            job.delete,
-            key=f"delete-{job.id}",
-            tip="Remove this search with all of its trainings",
-        )
 
 
 def _best_button(job: Job, table: Table) -> None:
@@ -113,16 +81,6 @@ def preset_of(job: Job, values: Mapping[str, Any]) -> Preset:
     }
     of_model = {**config["model_settings"], **parts["model"]}
     return Preset(job.id, config["model"], of_model, {**config["train"], **parts["train"]}, config["seed"])
-
-
-def _progress(job: Job) -> None:
-    status = job.status
-    if status.note:
-        st.caption(f":material/info: {status.note}")
-    if status.state in ("failed", "lost"):
-        st.error(f"{status.error}  \n:small[:gray[Code {status.code}]]", icon=":material/error:")
-    elif status.state not in ENDED:
-        st.progress(min(1.0, status.done / status.total) if status.total else 0.0, text=job_words(job).capitalize())
 
 
 def _looks(job: Job, table: Table) -> None:
