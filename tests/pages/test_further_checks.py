@@ -15,8 +15,8 @@ from core.jobs import BACKENDS
 from core.runs import Run
 from core.synthesis import load_run
 from core.train import make_config, train
+from tests.known_heads import heads
 from tests.pages.driving import open_page, words
-from tests.test_audits import heads
 from ui.audit_view import ASKS, CHECKS
 from ui.state import State
 
