@@ -16,4 +16,4 @@ VOLUME /workspace
 EXPOSE 8501
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
   CMD python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"
-CMD ["sh", "-c", "test -e /workspace/runs/run-demo/config.json || python -m core demo; exec streamlit run app.py --server.address 0.0.0.0 --server.port 8501 --server.headless true"]
+CMD ["sh", "-c", "test -e /workspace/runs/run-demo/config.json || python -m core demo; exec python -m ui.serve --server.address 0.0.0.0 --server.port 8501 --server.headless true"]

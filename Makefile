@@ -22,7 +22,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 ## Open the app with the demo cohort and the trained demo run
 run: install
 	@test -e $(CROSSMODAL_WORKSPACE)/runs/run-demo/config.json || $(BIN)/python -m core demo
-	$(BIN)/streamlit run app.py --server.port $(PORT)
+	$(BIN)/python -m ui.serve --server.port $(PORT)
 
 ## The same as a server: each visitor has a workspace of their own, the demo is shared
 serve: export CROSSMODAL_VISITORS = apart

@@ -82,16 +82,23 @@ def _go_about(visitor: Visitor, number: int, trains: bool, end: float) -> None:
         time.sleep(chance.uniform(0, LOOK_S[0]))
         with visitor:
             visitor.open()
+            _look(visitor, chance, end)
             visitor.press("Open the demo")
+            _look(visitor, chance, end)
             if trains:
                 _train(visitor)
+                _look(visitor, chance, end)
             while time.monotonic() < end:
                 visitor.open(chance.choice(PAGES))
-                visitor.stay(min(chance.uniform(*LOOK_S) / 2, end - time.monotonic()))
+                _look(visitor, chance, end)
                 visitor.press("Next case")
-                visitor.stay(min(chance.uniform(*LOOK_S) / 2, end - time.monotonic()))
+                _look(visitor, chance, end)
     except Exception as error:  # noqa: BLE001 - whatever goes wrong is what is counted
         visitor.errors.append(f"{visitor.page}: {type(error).__name__}")
+
+
+def _look(visitor: Visitor, chance: random.Random, end: float) -> None:
+    visitor.stay(min(chance.uniform(*LOOK_S) / 2, end - time.monotonic()))
 
 
 def _train(visitor: Visitor) -> None:

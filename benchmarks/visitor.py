@@ -71,11 +71,13 @@ class Visitor:
     def stay(self, seconds: float) -> None:
         """Look at the page, while it redraws what it redraws by itself."""
         until = time.monotonic() + seconds
-        due = {name: time.monotonic() + every_s for name, every_s in self.polls.items()}
+        due: dict[str, float] = {}
         while (now := time.monotonic()) < until:
-            for name in [name for name, moment in due.items() if now >= moment and name in self.polls]:
+            due = {name: due.get(name, now + every_s) for name, every_s in self.polls.items()}
+            name = next((name for name, moment in due.items() if now >= moment), None)
+            if name is not None:
                 self._rerun(fragment=name)
-                due[name] = time.monotonic() + self.polls.get(name, PATIENCE_S)
+                due.pop(name)
             time.sleep(0.05)
 
     def _rerun(self, *pressed: WidgetState, fragment: str = "") -> None:
@@ -92,8 +94,6 @@ class Visitor:
     def _ask(self, state: ClientState) -> None:
         """Send it, and take in the answer with its pictures, timed."""
         began = time.monotonic()
-        if not state.fragment_id:
-            self.widgets, self.polls = {}, {}
         self.socket.send(BackMsg(rerun_script=state).SerializeToString())
         pictures = [url for message in self._answer() for url in self._taken_in(message)]
         for url in pictures:
@@ -117,7 +117,9 @@ class Visitor:
     def _taken_in(self, message: ForwardMsg) -> list[str]:
         """Remember what matters of one message; returns the addresses of its pictures."""
         kind = message.WhichOneof("type")
-        if kind == "page_info_changed":
+        if kind == "new_session" and not message.metadata.run.fragment_ids:
+            self.widgets, self.polls = {}, {}  # the whole page is drawn anew, also where a part of it asked for that
+        elif kind == "page_info_changed":
             self.query = message.page_info_changed.query_string
         elif kind == "navigation":
             self.hashes = {

@@ -14,8 +14,14 @@ import nibabel as nib
 import numpy as np
 
 from core.errors import NotFoundError
+from core.remembered import remembered
 from core.types import Affine, Array, Case, Label, Volume
 from core.workspace import Workspace, atomic_write, new_id, plain, read_json, safe_name, write_json
+
+
+@remembered(at_most=2048)
+def _read_record(path: Path) -> dict[str, Any]:
+    return dict(read_json(path))
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Cohort:
         path = self.folder / safe_name(case_id) / "case.json"
         if not path.exists():
             raise NotFoundError(f"There is no case {case_id} in this cohort.")
-        return dict(read_json(path))
+        return dict(_read_record(path))
 
     def read(self, case_id: str) -> Case:
         """A whole case."""

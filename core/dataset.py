@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from core.config import HoldOut, RunConfig
 from core.errors import InvalidConfigError, NotFoundError
+from core.remembered import remembered
 from core.types import PHYSICAL_UNITS, Affine, Array, Label
 from core.workspace import Workspace, read_json, safe_name, write_json
 
@@ -58,7 +59,7 @@ class Dataset:
     @cached_property
     def index(self) -> dict[str, Any]:
         """What `DatasetWriter.finish` wrote; see there."""
-        index = dict(read_json(self.folder / "index.json"))
+        index = dict(_read_index(self.folder / "index.json"))
         if not self.is_whole:
             return index
         cases = sorted([*index["cases"], *index.get("excluded", [])], key=lambda record: str(record["id"]))
@@ -220,6 +221,11 @@ class Dataset:
     def delete(self) -> None:
         """Remove the dataset; its cohort stays."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@remembered(at_most=64)
+def _read_index(path: Path) -> dict[str, Any]:
+    return dict(read_json(path))
 
 
 def fingerprint_of(records: Sequence[Mapping[str, Any]]) -> str:

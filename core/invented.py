@@ -20,7 +20,7 @@ from core.error_bars import Learnt, Looked, look
 from core.evidence import CodeRange, cycle_error
 from core.expected_error import LEAST
 from core.regions import LEAST_VOXELS, LESION
-from core.statistics import MIN_CASES
+from core.statistics import MIN_CASES, auroc
 from core.structures import Structure, structures_of
 from core.synthesis import LoadedRun
 from core.types import Array
@@ -191,20 +191,6 @@ def _marked(part: NDArray[np.bool_], around: NDArray[np.bool_], image: Array) ->
 def is_lacking(structure: Structure, shown: Array, other: Array) -> bool:
     """Whether another image has less than half of a structure's contrast, or none."""
     return structure.contrast(other) < KEPT * structure.contrast(shown)
-
-
-def auroc(scores: Numbers, positive: NDArray[np.bool_]) -> float:
-    """Chance that a positive scores above a negative, ties half; NaN where one kind is lacking.
-
-    Source:
-        Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747.
-    """
-    n_pos, n_neg = int(positive.sum()), int((~positive).sum())
-    if not n_pos or not n_neg:
-        return float("nan")
-    order = np.sort(scores[~positive])
-    below, upto = (np.searchsorted(order, scores[positive], side=side) for side in ("left", "right"))
-    return float((below + upto).sum() / (2 * n_pos * n_neg))
 
 
 def summarised(rows: Sequence[Row], flagger: Flagger) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any, Literal
 from core.config import RunConfig, build
 from core.errors import NotFoundError
 from core.processes import process_start
+from core.remembered import remembered
 from core.types import PLACE
 from core.workspace import Workspace, new_id, read_json, safe_name, write_json
 
@@ -88,7 +89,7 @@ class Job:
 
     @cached_property
     def spec(self) -> dict[str, Any]:
-        return dict(read_json(self.folder / "job.json"))
+        return dict(_read_spec(self.folder / "job.json"))
 
     @property
     def kind(self) -> str:
@@ -102,7 +103,7 @@ class Job:
     def status(self) -> Status:
         """The state as it really is: a running job whose process is gone reads as lost."""
         path = self.folder / "state.json"
-        status = Status(**read_json(path)) if path.exists() else Status()
+        status = _read_status(path) if path.exists() else Status()
         is_silent = status.state == "queued" and not status.in_queue and time.time() - status.created > START_GRACE_S
         is_dead = status.state == "running" and process_start(status.pid) != status.pid_start
         if is_silent or is_dead:
@@ -161,6 +162,10 @@ class Job:
     def write_result(self, value: Any) -> None:
         """What the job found out, for whoever asked (results.json)."""
         write_json(self.folder / "results.json", value)
+
+    @property
+    def has_result(self) -> bool:
+        return (self.folder / "results.json").exists()
 
     @property
     def result(self) -> Any:
@@ -231,7 +236,7 @@ class Run(Job):
 
     @cached_property
     def config(self) -> RunConfig:
-        return build(RunConfig, read_json(self.folder / "config.json"))
+        return _read_config(self.folder / "config.json")
 
     @property
     def title(self) -> str:
@@ -267,6 +272,21 @@ class Run(Job):
     def previews(self) -> list[Path]:
         """Sample reconstructions, previews/STEP.npz, in the order of steps."""
         return sorted((self.folder / "previews").glob("*.npz"))
+
+
+@remembered()
+def _read_spec(path: Path) -> dict[str, Any]:
+    return dict(read_json(path))
+
+
+@remembered()
+def _read_status(path: Path) -> Status:
+    return Status(**read_json(path))
+
+
+@remembered()
+def _read_config(path: Path) -> RunConfig:
+    return build(RunConfig, read_json(path))
 
 
 def list_runs(workspace: Workspace) -> list[Run]:

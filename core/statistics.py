@@ -62,6 +62,20 @@ def exact_interval(n_true: int, n: int) -> tuple[float, float]:
     return low, high
 
 
+def auroc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
+    """Chance that a positive scores above a negative, ties half; NaN where one kind is lacking.
+
+    Source:
+        Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747.
+    """
+    n_pos, n_neg = int(positive.sum()), int((~positive).sum())
+    if not n_pos or not n_neg:
+        return float("nan")
+    order = np.sort(scores[~positive])
+    below, upto = (np.searchsorted(order, scores[positive], side=side) for side in ("left", "right"))
+    return float((below + upto).sum() / (2 * n_pos * n_neg))
+
+
 def spread(values: Sequence[float]) -> tuple[float, tuple[float, float, float]]:
     """Standard deviation over cases (0 for one), and the 25th, 50th and 75th percentile."""
     low, middle, high = (float(q) for q in np.percentile(values, [25, 50, 75]))

@@ -16,7 +16,7 @@ from core.dataset import Dataset
 from core.models.base import Batch
 from core.models.heads import answers_of
 from core.progress import Progress, silent
-from core.statistics import mean_interval
+from core.statistics import auroc, mean_interval
 from core.synthesis import OVERLAP, LoadedRun, patches_at_once, to_device
 from core.tasks import answer_of
 from core.types import Array
@@ -63,8 +63,8 @@ def summarise_answers(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 
 def task_rows(loaded: LoadedRun, case_id: str, given: Sequence[str]) -> list[Row]:
-    """Of one case, from these modalities: Dice of each class of a map that is there; of a class, the probability that
-    the truth got and whether it was the largest; of a number, what was said and how far off that is."""
+    """Of one case, from these modalities: Dice and AUROC of each class of a map that is there; of a class, the
+    probability that the truth got and whether it was the largest; of a number, what was said and how far off it is."""
     tasks = loaded.run.config.tasks
     said = _said(loaded, case_id, given)
     rows = [row for task in tasks for row in _score(loaded.dataset, case_id, task, said[task.name])]
@@ -117,7 +117,7 @@ def _lay(total: Array, values: Array, places: Sequence[int], loaded: LoadedRun) 
 def _score(dataset: Dataset, case_id: str, task: Task, said: Array) -> Iterator[Row]:
     if task.kind == "map":
         if task.name in dataset.record(case_id)["label_maps"]:
-            yield from _dice_rows(dataset, case_id, task, said)
+            yield from _map_rows(dataset, case_id, task, said)
         return
     truth = answer_of(dataset, case_id, task)
     if np.isnan(truth):
@@ -132,14 +132,18 @@ def _score(dataset: Dataset, case_id: str, task: Task, said: Array) -> Iterator[
     yield {"task": task.name, "class": "", "metric": "probability", "value": float(probabilities[int(truth)])}
 
 
-def _dice_rows(dataset: Dataset, case_id: str, task: Task, said: Array) -> Iterator[Row]:
-    """Of each class but the first, where it is in the truth or in the answer, over the judged voxels."""
+def _map_rows(dataset: Dataset, case_id: str, task: Task, said: Array) -> Iterator[Row]:
+    """Of each class but the first, over the judged voxels: Dice where it is in the truth or in the answer, and, where
+    it is in the truth, how well its probability ranks voxels, which tells of what is too rare to be the largest too."""
     mask = np.array(dataset.mask(case_id))
-    truth, guess = np.array(dataset.label_map(case_id, task.name))[mask], said.argmax(0)[mask]
+    truth, said = np.array(dataset.label_map(case_id, task.name))[mask], said[:, mask]
+    guess = said.argmax(0)
     for number, name in enumerate(task.classes[1:], 1):
         there, found = truth == number, guess == number
         if there.any() or found.any():
             yield {"task": task.name, "class": name, "metric": "Dice", "value": dice(there, found)}
+        if there.any() and not there.all():
+            yield {"task": task.name, "class": name, "metric": "AUROC", "value": auroc(said[number], there)}
 
 
 def dice(there: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:

@@ -13,7 +13,7 @@ from ui.state import State, workspace
 from ui.style import ASSETS
 from ui.workspace_view import workspace_notice
 
-PICTURE = ASSETS / "home.webp"
+PICTURE = ASSETS / "home.jpg"
 CAPTION = (
     "From left to right: the T1 that is given, the T2 that was really there, the T2 that the model made, "
     "and their signed difference. Simulated patient, not used in training."

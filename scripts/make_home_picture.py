@@ -1,11 +1,13 @@
-"""The picture on Home, assets/home.webp: a held-out case of the demo run, T1 -> T2. Needs a workspace with the demo.
+"""The picture on Home, assets/home.jpg: a held-out case of the demo run, T1 -> T2. Needs a workspace with the demo.
 
 python -m scripts.make_home_picture [RUN] [GIVEN] [TARGET]
 """
 
+import io
 import sys
 
 import numpy as np
+from PIL import Image
 
 from core import render
 from core.compare import compare_case
@@ -20,6 +22,7 @@ from ui.style import ASSETS
 
 HEIGHT_PX = 620
 GAP_PX = 10
+WIDTH_PX = 1460  # what Streamlit sends as it is; it would make anything wider anew for each visitor
 
 
 def main(run_id: str = RUN_ID, given: str = "T1", target: str = "T2") -> None:
@@ -40,7 +43,11 @@ def main(run_id: str = RUN_ID, given: str = "T1", target: str = "T2") -> None:
         data = np.where(result.mask, pane.data, hidden)
         pictures += [render.draw_slice(data[box], loaded.dataset.spacing_mm, index, look)]
         pictures += [np.zeros((HEIGHT_PX, GAP_PX, 3), np.uint8)]
-    atomic_write(ASSETS / "home.webp", render.webp(np.concatenate(pictures[:-1], axis=1)))
+    whole = Image.fromarray(np.concatenate(pictures[:-1], axis=1))
+    whole = whole.resize((WIDTH_PX, round(whole.height * WIDTH_PX / whole.width)), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    whole.save(stream, "JPEG", quality=95, subsampling=0, optimize=True)
+    atomic_write(ASSETS / "home.jpg", stream.getvalue())
 
 
 if __name__ == "__main__":

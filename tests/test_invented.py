@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
 from core.evidence import KnownCodes, cycle_error
-from core.invented import Flagger, auroc, fit_flagger, is_lacking, summarised
+from core.invented import Flagger, fit_flagger, is_lacking, summarised
 from core.models import MODELS
 from core.structures import structures_of
 from tests.known_errors import known_dataset, known_run
@@ -54,13 +53,6 @@ def test_a_structure_is_invented_where_the_target_has_less_than_half_of_it():
     bright = structures_of(scene(), MASK, SPACING)[0]
     for share, lacking in ((0.0, True), (0.4, True), (0.6, False), (1.0, False), (-1.0, True)):
         assert is_lacking(bright, scene(), (0.5 + share * 0.3 * BRIGHT).astype(np.float32)) == lacking
-
-
-def test_the_area_under_the_curve_counts_ties_half():
-    rng = np.random.default_rng(1)
-    scores, truth = rng.integers(0, 10, 400).astype(float), rng.random(400) < 0.3
-    assert auroc(scores, truth) == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
-    assert np.isnan(auroc(scores, np.zeros(400, bool)))
 
 
 def test_the_regression_is_that_of_an_independent_library_and_survives_json():

@@ -51,7 +51,10 @@ LAYERS = [  # from the top; modules on one line do not import each other
     },
     {"deidentify", "unpack", "uploads", "guests"},
     {"itk", "information", "structure"},
-    {"types", "report_figures", "boxes", "config", "workspace", "progress", "disk", "discreet", "cluster", "processes"},
+    {
+        *("types", "report_figures", "remembered", "boxes", "config", "workspace", "progress", "disk", "discreet"),
+        *("cluster", "processes"),
+    },
     {"errors"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -5,8 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import bootstrap, rankdata, wilcoxon
+from sklearn.metrics import roc_auc_score
 
-from core.statistics import MIN_CASES, against_all, claim_words, holm, mean_interval, paired_difference, spread
+from core.statistics import (
+    MIN_CASES,
+    against_all,
+    auroc,
+    claim_words,
+    holm,
+    mean_interval,
+    paired_difference,
+    spread,
+)
 
 
 @pytest.mark.parametrize("n", [6, 9, 30])
@@ -114,3 +124,10 @@ def test_the_same_difference_is_better_for_errors_and_worse_for_likeness():
 def test_a_spread_is_the_samples_deviation_and_its_quarters():
     assert spread([1, 2, 3, 4, 10]) == (pytest.approx(np.sqrt(12.5)), (2, 3, 4))
     assert spread([7.0]) == (0, (7, 7, 7))
+
+
+def test_the_area_under_the_curve_counts_ties_half():
+    rng = np.random.default_rng(1)
+    scores, truth = rng.integers(0, 10, 400).astype(float), rng.random(400) < 0.3
+    assert auroc(scores, truth) == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
+    assert np.isnan(auroc(scores, np.zeros(400, bool)))

@@ -215,6 +215,7 @@ def test_a_run_learns_its_tasks_keeps_its_heads_and_is_judged_on_them(
         torch.testing.assert_close(ours[task], theirs[task], rtol=1e-4, atol=1e-5)
     rows = {(row["task"], row["metric"]): row["value"] for row in task_rows(loaded, "case-1", ["T1"])}
     assert rows["blob", "Dice"] > 0.8
+    assert rows["blob", "AUROC"] > 0.95
     assert rows["diagnosis", "probability"] > 0.5
     assert rows["score", "absolute error"] < 4
     result = evaluate(loaded, with_baselines=False)
@@ -262,8 +263,8 @@ def test_patches_are_laid_together_before_a_map_is_judged(labelled: Dataset, wor
     train(run, labelled, torch.device("cpu"))
     loaded = load_run(workspace, run)
     rows = task_rows(loaded, "case-1", ["T1", "T2"])
-    assert [row["metric"] for row in rows] == ["Dice"]
-    assert 0 <= rows[0]["value"] <= 1
+    assert [row["metric"] for row in rows] == ["Dice", "AUROC"]
+    assert all(0 <= row["value"] <= 1 for row in rows)
 
 
 def test_the_total_of_validation_counts_what_the_training_s_counts(labelled: Dataset) -> None:

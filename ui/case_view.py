@@ -11,6 +11,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from core.cohort import Cohort
+from core.remembered import file_stamp
 from core.render import (
     AXES,
     PLANES,
@@ -26,7 +27,6 @@ from core.render import (
     window_presets,
 )
 from core.types import LABEL_UNIT, Volume
-from ui.file_stamp import file_stamp
 from ui.histogram import histogram_chart, histogram_of
 from ui.state import State
 from ui.style import modality_chip

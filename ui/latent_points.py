@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from core.dataset import Dataset, Split
 from core.errors import UserError
+from core.remembered import remembered
 from core.runs import Run
 from core.workspace import Workspace
 
@@ -26,6 +27,7 @@ MAX_LINES = 3_000
 MANY_VALUES = 8  # numbers with more values than this are a scale, not a set
 SPLIT_WORDS = {"train": "training", "val": "watched in training", "test": "held out"}
 LATENT = "Latent "
+REMEMBERED = 8  # embeddings, of which the same thing is not worked out for each page anew
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,19 +55,16 @@ class Points:
 
     @cached_property
     def keys(self) -> list[Key]:
-        codes = self.codes
-        return list(zip(codes.case.tolist(), codes.modality.tolist(), codes.slice.tolist(), strict=True))
+        return _keys_of(self.codes)
 
     @cached_property
     def key_table(self) -> NDArray[np.object_]:
         """(N, 3): the keys as a chart takes them."""
-        table = np.empty((self.n, 3), object)
-        table[:] = self.keys
-        return table
+        return _key_table_of(self.codes)
 
     @cached_property
     def row_of(self) -> dict[Key, int]:
-        return {key: row for row, key in enumerate(self.keys)}
+        return _rows_of(self.codes)
 
     def rows(self, keys: Iterable[Key]) -> list[int]:
         """Those that are here."""
@@ -131,20 +130,42 @@ def _plain(value: Any) -> str:
 def read_codes(run: Run) -> Embedding | None:
     """What the run's embedding file holds; None before it is computed."""
     path = run.embedding_path
-    return _read(path, path.stat().st_mtime_ns) if path.exists() else None
+    return _read(path) if path.exists() else None
 
 
-@lru_cache(maxsize=4)
-def _read(path: Path, changed: int) -> Embedding:
+@remembered(at_most=REMEMBERED)
+def _read(path: Path) -> Embedding:
     from core.latent import load_embedding
 
     return load_embedding(path)
 
 
-def read_points(place: Workspace, run: Run, codes: Embedding, level: str) -> Points:
-    """The codes of every slice, or their mean per case, with what is known of the cases."""
+@lru_cache(maxsize=REMEMBERED)
+def _keys_of(codes: Embedding) -> list[Key]:
+    return list(zip(codes.case.tolist(), codes.modality.tolist(), codes.slice.tolist(), strict=True))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _key_table_of(codes: Embedding) -> NDArray[np.object_]:
+    table = np.empty((len(codes.z), 3), object)
+    table[:] = _keys_of(codes)
+    return table
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _rows_of(codes: Embedding) -> dict[Key, int]:
+    return {key: row for row, key in enumerate(_keys_of(codes))}
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _whole_cases(codes: Embedding) -> Embedding:
     from core.latent import by_case
 
+    return by_case(codes)
+
+
+def read_points(place: Workspace, run: Run, codes: Embedding, level: str) -> Points:
+    """The codes of every slice, or their mean per case, with what is known of the cases."""
     dataset, split = _data_of(place, run)
     middles: dict[tuple[str, str], int] = {}
     if level == "case":
@@ -152,7 +173,7 @@ def read_points(place: Workspace, run: Run, codes: Embedding, level: str) -> Poi
         for case, modality, k in zip(codes.case.tolist(), codes.modality.tolist(), codes.slice.tolist(), strict=True):
             found.setdefault((case, modality), []).append(k)
         middles = {key: sorted(slices)[len(slices) // 2] for key, slices in found.items()}
-    return Points(by_case(codes) if level == "case" else codes, dataset, split, middles)
+    return Points(_whole_cases(codes) if level == "case" else codes, dataset, split, middles)
 
 
 def _data_of(place: Workspace, run: Run) -> tuple[Dataset | None, Split | None]:
@@ -196,13 +217,19 @@ class Pairs:
 
 def pairs_of_points(points: Points) -> Pairs:
     """See `core.latent.pair_distances`."""
+    return _pairs_of(points.codes)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _pairs_of(codes: Embedding) -> Pairs:
     from core.latent import pair_distances
 
-    found = pair_distances(points.codes)
+    found = pair_distances(codes)
+    row_of = _rows_of(codes)
     ends = []
     for side in ("first", "second"):
         keys = zip(found["case"].tolist(), found[side].tolist(), found["slice"].tolist(), strict=True)
-        ends.append(np.array([points.row_of[key] for key in keys], np.int64))
+        ends.append(np.array([row_of[key] for key in keys], np.int64))
     return Pairs(ends[0], ends[1], found["euclidean"], found["relative"])
 
 

@@ -13,10 +13,10 @@ import streamlit as st
 
 from core.jobs.cores import share_cores
 from core.measured_doubt import FILE as DOUBT_FILE
+from core.remembered import file_stamp
 from core.runs import Run
 from core.types import Array
 from core.workspace import Workspace
-from ui.file_stamp import file_stamp
 
 if TYPE_CHECKING:
     from core.compare import CompareResult

@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from core.remembered import remembered
 from core.runs import Run
 from core.workspace import read_json
 
@@ -105,14 +106,14 @@ def read_judged(runs: Iterable[Run]) -> list[Judged]:
     for run in runs:
         path = run.folder / "results.json"
         if path.exists():
-            result = _read(path, path.stat().st_mtime_ns)
+            result = _read(path)
             if result.get("rows"):
                 found.append(Judged(run, result))
     return found
 
 
-@lru_cache(maxsize=64)
-def _read(path: Path, changed: int) -> dict[str, Any]:
+@remembered(at_most=64)
+def _read(path: Path) -> dict[str, Any]:
     return dict(read_json(path))
 
 
@@ -249,15 +250,14 @@ def _baselines(taken: set[str], item_groups: Sequence[Sequence[Judged]], with_re
 
 
 def _rows_by_pair(item: Judged, with_regions: bool) -> dict[str, dict[Pair, list[Row]]]:
-    path = item.run.folder / "results.json"
-    return _indexed(path, path.stat().st_mtime_ns, with_regions)
+    return _indexed(item.run.folder / "results.json", with_regions)
 
 
-@lru_cache(maxsize=128)
-def _indexed(path: Path, changed: int, with_regions: bool) -> dict[str, dict[Pair, list[Row]]]:
+@remembered(at_most=128)
+def _indexed(path: Path, with_regions: bool) -> dict[str, dict[Pair, list[Row]]]:
     """Model -> pair -> rows."""
     found: dict[str, dict[Pair, list[Row]]] = {}
-    result = Run(path.parent).result if with_regions else _read(path, changed)
+    result = Run(path.parent).result if with_regions else _read(path)
     for row in result["rows"]:
         pair = (tuple(row["given"]), str(row["target"]))
         found.setdefault(row["model"], {}).setdefault(pair, []).append(row)
@@ -265,10 +265,15 @@ def _indexed(path: Path, changed: int, with_regions: bool) -> dict[str, dict[Pai
 
 
 def _summary(item: Judged, model: str) -> dict[tuple[Pair, str], Stat]:
+    return _summarised(item.run.folder / "results.json", model)
+
+
+@remembered(at_most=128)
+def _summarised(path: Path, model: str) -> dict[tuple[Pair, str], Stat]:
     return {
         ((tuple(line["given"]), line["target"]), line["metric"]): Stat(
             line["mean"], line["low"], line["high"], line["n"]
         )
-        for line in item.result["summary"]
+        for line in _read(path)["summary"]
         if line["model"] == model and line["mean"] is not None
     }

@@ -215,7 +215,7 @@ def _progress(run: Run, lines: list[dict[str, Any]]) -> None:
         )
         parts += [_memory_words(status)] if status.state == "running" else []
         st.progress(min(1.0, status.done / status.total) if status.total else 0.0)
-    parts += ["evaluated"] if run.result else []
+    parts += ["evaluated"] if run.has_result else []
     parts += ["embedded"] if run.embedding_path.exists() else []
     st.caption(" · ".join(part for part in parts if part))
     for job in _jobs_of(run):

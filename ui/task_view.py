@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,6 +13,7 @@ from ui.words import count_words
 
 METRIC_HELP = {
     "Dice": "Overlap of what was found with the truth, 0 to 1, in the mask; of cases where either has any.",
+    "AUROC": "Chance that a voxel of the class was given more than another, in the mask: 0.5 is guessing, 1 perfect.",
     "accuracy": "Share of cases whose most probable class is the true one.",
     "probability": "What the true class was given, 0 to 1; guessing gives one over the number of classes.",
     "absolute error": "Between what was said and the label, in the label's own unit. Lower is better.",
@@ -54,11 +55,12 @@ def task_table(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], li
     """Lines, columns with their help, and the largest number of cases in a mean."""
     from core.task_scores import summarise_answers
 
-    columns = {row["class"] or row["metric"]: METRIC_HELP[row["metric"]] for row in rows}
+    rows = sorted(rows, key=lambda row: row["metric"] == "AUROC")
+    columns = {_column(row): METRIC_HELP[row["metric"]] for row in rows}
     first = next(iter(columns))
     groups: dict[str, dict[str, dict[str, Any]]] = {}
     for stat in summarise_answers(rows):
-        groups.setdefault(" + ".join(stat["given"]), {})[stat["class"] or stat["metric"]] = stat
+        groups.setdefault(" + ".join(stat["given"]), {})[_column(stat)] = stat
     lines = []
     for given, stats in groups.items():
         head = stats.get(first, {"n": 0, "low": None})
@@ -69,3 +71,10 @@ def task_table(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], li
     lines.sort(key=lambda line: line.get(first, 0.0) * (1 if is_error else -1))
     n = max(stat["n"] for stats in groups.values() for stat in stats.values())
     return lines, list(columns.items()), n
+
+
+def _column(row: Mapping[str, Any]) -> str:
+    """A class stands for its Dice; anything else tells its measure."""
+    if row["metric"] == "Dice":
+        return str(row["class"])
+    return f"{row['class']} {row['metric']}".strip()

@@ -31,6 +31,7 @@ from core.runs import ENDED, Job
 from core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGE_TICK_S = 0.5  # pages of all visitors together look after a queue no more often than its keeper
 STOP_PATIENCE_S = 10.0  # a worker looks for the cancel flag between steps; after this time it is killed
 KEEPER_LOCK = ".keeper.lock"
 
@@ -41,6 +42,7 @@ class LocalBackend:
     def __init__(self) -> None:
         self._children: list[subprocess.Popen[bytes]] = []
         self._mutex = threading.Lock()  # many sessions of one app share this backend
+        self._ticked: dict[Path, float] = {}
 
     def limits(self) -> Limits:
         return Limits.of_environment()
@@ -90,8 +92,16 @@ class LocalBackend:
 
     def adopt(self, workspace: Workspace) -> None:
         """What a page does that finds jobs under way: look after them, and see that somebody goes on doing so."""
-        self._tick_if_possible(workspace)
+        self._tick_now_and_then(workspace)
         self._ensure_keeper(workspace.base)
+
+    def _tick_now_and_then(self, workspace: Workspace) -> None:
+        now = time.monotonic()
+        with self._mutex:
+            if now - self._ticked.get(workspace.base, -PAGE_TICK_S) < PAGE_TICK_S:
+                return
+            self._ticked[workspace.base] = now
+        self._tick_if_possible(workspace)
 
     def _tick_if_possible(self, workspace: Workspace) -> None:
         """A full disk or a broken queue is no reason for a page to fail: the keeper mends what can be mended."""
@@ -127,7 +137,7 @@ class LocalBackend:
 
     def enforce(self, job: Job) -> None:
         """Look after the queue; kill the process group of a job that was asked to stop too long ago."""
-        self._tick_if_possible(workspace_of(job))
+        self._tick_now_and_then(workspace_of(job))
         status = job.status
         if status.state != "running" or not status.pid or not is_overdue(job, STOP_PATIENCE_S):
             return

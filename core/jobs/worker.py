@@ -172,7 +172,7 @@ def main(folder: Path, attempt: int) -> int:
     ticket = Ticket(Queue(workspace.base), folder.relative_to(workspace.base).as_posix(), attempt)
     if lock is None or not ticket.queue.arrive(ticket.key, attempt, os.getpid(), process_start(os.getpid())):
         return 0
-    os.nice(5)  # the pages answer first
+    os.nice(10)  # the pages answer first
     return serve(job, workspace, ticket)
 
 

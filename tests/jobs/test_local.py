@@ -19,6 +19,7 @@ from core.dataset import Dataset
 from core.errors import RefusedError
 from core.jobs import BACKENDS
 from core.jobs.care import LOCK
+from core.jobs.local import PAGE_TICK_S, LocalBackend
 from core.jobs.lock import is_held
 from core.jobs.order import Entry
 from core.jobs.queue import Queue
@@ -302,3 +303,24 @@ def test_a_worker_that_does_not_answer_is_killed(
     LOCAL.wait(run, 20)
     assert run.state == "cancelled"
     assert process_start(pid) == 0
+
+
+def test_pages_of_many_visitors_together_look_after_the_queue_no_more_often_than_its_keeper(
+    workspace: Workspace,
+) -> None:
+    class Counting(LocalBackend):
+        ticks = 0
+
+        def tick(self, workspace: Workspace) -> None:
+            self.ticks += 1
+            super().tick(workspace)
+
+    backend, job = Counting(), new_job(workspace, "scan", {})
+    began = time.monotonic()
+    for _ in range(50):
+        backend.enforce(job)
+    assert 1 <= backend.ticks <= 1 + (time.monotonic() - began) / PAGE_TICK_S
+    so_far = backend.ticks
+    time.sleep(PAGE_TICK_S)
+    backend.enforce(job)
+    assert backend.ticks == so_far + 1

@@ -1,0 +1,51 @@
+"""Start the app with everything imported that its pages need, so that nobody waits for that: `python -m ui.serve`.
+
+What follows on the command line is for `streamlit run`, such as `--server.port 8501`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import logging
+import pkgutil
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from streamlit.web import cli
+
+import ui
+
+M_ARENA_MAX, ARENAS = -8, 2  # of glibc's mallopt
+APP = Path(__file__).resolve().parents[1] / "app.py"
+LATE = ("core.models", "core.compare", "core.latent", "core.search", "plotly.graph_objects", "PIL.Image")
+
+
+def import_what_pages_need() -> None:
+    """All modules of `ui`, and those of others that pages import when they first need them."""
+    logging.getLogger("streamlit.runtime.caching.cache_data_api").setLevel(
+        logging.ERROR
+    )  # that no server runs yet is no news
+    for module in pkgutil.iter_modules(ui.__path__, "ui."):
+        importlib.import_module(module.name)
+    for name in LATE:
+        importlib.import_module(name)
+    sys.modules["PIL.Image"].init()  # its readers and writers
+    gc.collect()
+    gc.freeze()  # what was imported stays: looking for garbage need not look there, and so happens sooner
+
+
+def share_free_memory() -> None:
+    """Let all threads allocate from the same two pools: each rerun of a page is a new thread, and with one pool a
+    thread the server's memory grows by what each has freed and keeps. Does nothing where the C library is not glibc."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
+
+
+if __name__ == "__main__":
+    share_free_memory()
+    import_what_pages_need()
+    sys.argv = ["streamlit", "run", str(APP), *sys.argv[1:]]
+    cli.main()
