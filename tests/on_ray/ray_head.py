@@ -46,12 +46,12 @@ def descendants(pid: int) -> set[int]:
 
 
 def working_on(text: str) -> list[int]:
-    """Processes whose command line holds this text."""
+    """Processes of Python whose command line holds this text; Ray calls one at work `ray::FUNCTION`."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = path.read_bytes().decode(errors="replace").split("\0")
-            if any(text in word for word in words) and "python" in Path(words[0]).name:
+            if any(text in word for word in words) and ("python" in Path(words[0]).name or words[0][:5] == "ray::"):
                 found.append(int(path.parent.name))
     return found
 
