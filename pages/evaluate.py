@@ -58,11 +58,12 @@ def offer_report(entry: Entry) -> None:
     runs = sorted(set(entry.run_of.values()))
     if len(runs) != 1:  # folds taken together are several runs
         return
+    place = workspace()  # the file is made outside of the session
 
     def html() -> bytes:
         from core.report import report_html
 
-        return report_html(workspace(), Run.open(workspace(), runs[0])).encode()
+        return report_html(place, Run.open(place, runs[0])).encode()
 
     tip = "One file with results, conditions, dataset and model card, versions and seeds. Opens without a network."
     st.download_button("Report", html, f"{entry.model}_report.html", "text/html", icon=":material/summarize:", help=tip)

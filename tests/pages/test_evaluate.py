@@ -6,16 +6,20 @@ import csv
 import io
 import json
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.testing.v1 import AppTest
 
 from core.dataset import Dataset
 from core.evaluate import evaluate
+from core.guests import guest, new_token
 from core.jobs import BACKENDS
 from core.prepare import prepare
 from core.recipes import make_recipe
@@ -307,3 +311,22 @@ def test_what_heads_answer_stands_in_a_table_of_its_own(judged_place):
     assert frame["interval"].str.contains(" to ").all()
     plain = opened(judged_on=fingerprint, run_view="source")
     assert "Tasks" in str(plain.get("button_group"))
+
+
+def test_a_visitor_s_report_is_made_of_their_own_run(prepared, workspace, monkeypatch):
+    """Streamlit makes such a file outside of the session, where nothing says whose workspace it is."""
+    made: list[Callable[[], bytes]] = []
+    monkeypatch.setattr(MediaFileManager, "add_deferred", lambda self, make, *_, **__: made.append(make) or "file")
+    monkeypatch.setenv("CROSSMODAL_VISITORS", "apart")
+    place = guest(new_token())
+    shutil.copytree(prepared, place.root)
+    page = AppTest.from_file(PAGE, default_timeout=30)
+    page.session_state["ws"] = place.owner
+    page.run()
+    page.selectbox(key="entry").set_value(page.selectbox(key="entry").options[-1])
+    made.clear()
+    page.run()
+    with ThreadPoolExecutor() as threads:
+        files = [threads.submit(make).result() for make in made]
+    assert not page.exception
+    assert any(b"<html" in file[:200].lower() if isinstance(file, bytes) else False for file in files)
