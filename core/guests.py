@@ -6,6 +6,8 @@ since all files are written beside and renamed, a change stays with who makes it
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import secrets
@@ -18,6 +20,7 @@ from core.errors import RefusedError
 from core.workspace import GUESTS, Workspace, new_id
 
 VISITORS = "CROSSMODAL_VISITORS"  # "apart": each visitor gets a workspace; else all work in the machine's own
+SIGN_IN = "CROSSMODAL_SIGN_IN"  # "required": pages open for nobody else; "offered" wherever a provider is set up
 QUOTA = "CROSSMODAL_GUEST_QUOTA_GB"
 KEEP = "CROSSMODAL_GUEST_DAYS"  # without a visit
 USUAL_QUOTA_GB, USUAL_DAYS = 10.0, 30.0
@@ -25,13 +28,20 @@ DAY_S = 24 * 3600.0
 VISIT = ".visited"
 VISIT_EVERY_S = 60.0
 REMOVED = ".removed"
+PERSON = ".person"  # lies in the workspace of somebody who signs in: no link opens it
+KEY_BYTES = 32
 GROWING = (".jsonl", ".txt")  # lines are added to these in place: they are copied
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
 def are_apart() -> bool:
     """Whether each visitor gets a workspace of their own."""
-    return os.environ.get(VISITORS, "") == "apart"
+    return os.environ.get(VISITORS, "") == "apart" or must_sign_in()
+
+
+def must_sign_in() -> bool:
+    """Whether pages open only for who has signed in. A word that is not known counts as yes."""
+    return os.environ.get(SIGN_IN, "") not in ("", "offered")
 
 
 def new_token() -> str:
@@ -46,6 +56,47 @@ def is_token(text: str) -> bool:
 def guest(name: str) -> Workspace:
     """The workspace of that name inside the machine's own."""
     return Workspace(Workspace.default().root / GUESTS / name)
+
+
+def person_token(key: bytes, issuer: str, subject: str) -> str:
+    """The name of the workspace of somebody who has signed in: always the same, and no way back to who it is.
+
+    128 bits of a keyed BLAKE2b. Issuer and subject together are the only identifier that stays and is nobody else's
+    (OpenID Connect Core 1.0, 5.7); as JSON no two pairs make the same text.
+
+    Raises:
+        RefusedError: One of the two is missing (code SIGN-IN-NOBODY).
+    """
+    if len(key) < KEY_BYTES:
+        raise ValueError(f"The server's secret has {len(key)} bytes, {KEY_BYTES} are needed.")
+    if not issuer.strip() or not subject.strip():
+        raise RefusedError(
+            "The sign-in does not say who you are, so no workspace can be opened. Sign out, then use another account.",
+            "SIGN-IN-NOBODY",
+        )
+    pair = json.dumps([issuer, subject]).encode()
+    return hashlib.blake2b(pair, key=key, digest_size=16, person=b"sign-in").hexdigest()
+
+
+def workspace_of_person(issuer: str, subject: str) -> Workspace:
+    """The workspace of somebody who has signed in, under the secret of this server.
+
+    Raises:
+        RefusedError: As `person_token`.
+    """
+    return guest(person_token(Workspace.default().secret(), issuer, subject))
+
+
+def close_to_links(workspace: Workspace) -> None:
+    """From now on only its person opens it, and nobody who has come to know the folder's name."""
+    if workspace.owner and workspace.root.is_dir():
+        with suppress(OSError):  # a full disk: the name is still one that nobody can guess
+            (workspace.root / PERSON).touch()
+
+
+def opens_by_link(name: str) -> bool:
+    """Whether `?ws=` may name this workspace on a server that keeps visitors apart."""
+    return is_token(name) and not (guest(name).root / PERSON).exists()
 
 
 def visit(workspace: Workspace) -> None:

@@ -162,7 +162,10 @@ class Workspace:
             self.root.mkdir(parents=True, exist_ok=True)
             draft = self.root / f".secret.{secrets.token_hex(4)}"
             draft.touch(mode=0o600)
-            draft.write_bytes(secrets.token_bytes(32))
+            with draft.open("wb") as stream:
+                stream.write(secrets.token_bytes(32))
+                stream.flush()
+                os.fsync(stream.fileno())  # an empty key after a power cut would be everybody's
             try:
                 os.link(draft, path)  # fails when another process was first: then its secret holds
             except FileExistsError:
