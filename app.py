@@ -6,6 +6,8 @@ import streamlit as st
 
 from ui.frame import notice
 from ui.jobs_banner import jobs_banner
+from ui.sign_in import is_open
+from ui.sign_in_view import door
 from ui.state import restore_workspace
 from ui.style import ASSETS, load_style
 
@@ -22,8 +24,13 @@ PAGES = [
 sys.setswitchinterval(0.0005)  # a page that opens files waits for a turn after each: not behind others for 5 ms
 st.set_page_config(page_title="Crossmodal Studio", page_icon=str(ASSETS / "icon.svg"), layout="wide")
 st.logo(str(ASSETS / "logo.svg"), size="medium")
-restore_workspace()
 load_style()
+if not is_open():
+    st.navigation(PAGES, position="hidden")
+    notice()
+    door()
+    st.stop()
+restore_workspace()
 page = st.navigation(PAGES, position="top")
 notice()
 jobs_banner()

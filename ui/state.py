@@ -10,6 +10,7 @@ from core import guests
 from core.errors import UserError
 from core.jobs.retire import retire_now_and_then
 from core.workspace import Workspace, safe_name
+from ui.sign_in import is_open, is_signed_in, own_workspace
 
 
 class State:
@@ -79,8 +80,12 @@ class State:
 
 
 def workspace() -> Workspace:
-    """The workspace of this session: the one that `?ws=` names; else the machine's own, or a new one where visitors
-    are kept apart."""
+    """The workspace of this session: that of who has signed in; else the one that `?ws=` names; else the machine's
+    own, or a new one where visitors are kept apart. Nothing goes on where a sign-in is required and lacking."""
+    if not is_open():
+        st.stop()
+    if is_signed_in():
+        return own_workspace()
     name = st.session_state.get(State.WORKSPACE, "")
     if not name and guests.are_apart():
         name = st.session_state[State.WORKSPACE] = guests.new_token()
@@ -88,24 +93,40 @@ def workspace() -> Workspace:
 
 
 def restore_workspace() -> None:
-    """Take `?ws=` into the session, and put it back into the URL: navigation drops query parameters."""
+    """Take `?ws=` into the session, and put it back into the URL: navigation drops query parameters. Who has signed
+    in stays in the workspace of their own: a link could lead them to bring their images to somebody else."""
+    if is_signed_in():
+        _turn_link_away()
+        guests.close_to_links(workspace())
+    else:
+        _follow_link()
+    guests.visit(workspace())
+    retire_now_and_then(Workspace.default())
+
+
+def _follow_link() -> None:
     wanted = st.query_params.get(State.WORKSPACE, "")
     if wanted and not _may_name(wanted):
         del st.query_params[State.WORKSPACE]
         wanted = ""
     if wanted and wanted != st.session_state.get(State.WORKSPACE):
         st.session_state[State.WORKSPACE] = wanted
-    place = workspace()
+    workspace()
     if not wanted and st.session_state.get(State.WORKSPACE):
         st.query_params[State.WORKSPACE] = st.session_state[State.WORKSPACE]
-    guests.visit(place)
-    retire_now_and_then(Workspace.default())
+
+
+def _turn_link_away() -> None:
+    if State.WORKSPACE in st.query_params:
+        del st.query_params[State.WORKSPACE]
+        way = "" if guests.must_sign_in() else " Sign out to open the other."
+        st.toast(f"The link names another workspace; this is yours, as you are signed in.{way}", icon=":material/info:")
 
 
 def _may_name(text: str) -> bool:
     """Where visitors are kept apart, only what nobody can guess names a workspace."""
     if guests.are_apart():
-        return guests.is_token(text)
+        return guests.opens_by_link(text)
     with suppress(UserError):
         return bool(safe_name(text))
     return False
