@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +54,18 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """`serve(script)` starts a server (in a workspace of its own) and returns its address."""
+    """`serve(script)` starts a server (in a workspace of its own) and returns its address; its log is server.log."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(script: Path, workspace: Path = tmp_path / "workspace") -> str:
+    def start(script: Path, workspace: Path = tmp_path / "workspace", more: Sequence[str] = ()) -> str:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        options = ["--server.port", str(port), "--server.address", "127.0.0.1", "--server.headless", "true"]
+        options = ["--server.port", str(port), "--server.address", "127.0.0.1", "--server.headless", "true", *more]
         environment = {**os.environ, "CROSSMODAL_WORKSPACE": str(workspace), "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "streamlit", "run", str(script), *options]
-        started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL))
+        with (tmp_path / "server.log").open("ab") as log:
+            started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log))
         address = f"http://127.0.0.1:{port}"
         until = time.monotonic() + START_S
         while time.monotonic() < until:
@@ -74,7 +75,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
                 time.sleep(0.2)
             else:
                 return address
-        pytest.fail("The server did not start.")
+        pytest.fail(f"The server did not start.\n{(tmp_path / 'server.log').read_text()}")
 
     yield start
     for process in started:
