@@ -5,9 +5,9 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 RUN useradd --create-home --uid 10001 studio && mkdir /workspace && chown studio /workspace
 WORKDIR /app
-COPY requirements.txt constraints.txt ./
+COPY requirements.txt requirements-signin.txt constraints.txt ./
 RUN pip install --no-cache-dir torch==2.13.0 --index-url "$TORCH_INDEX" --extra-index-url https://pypi.org/simple \
- && pip install --no-cache-dir -r requirements.txt -c constraints.txt
+ && pip install --no-cache-dir -r requirements.txt -r requirements-signin.txt -c constraints.txt
 COPY . .
 
 USER studio

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 export CROSSMODAL_WORKSPACE ?= $(CURDIR)/workspace
 
-.PHONY: install install-dev run serve test lint bench slow ray multivae-env parity results demo-run demo-results anatomy clean
+.PHONY: install install-dev sign-in run serve test lint bench slow ray multivae-env parity results demo-run demo-results anatomy clean
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
@@ -17,6 +17,13 @@ $(VENV)/.installed: requirements.txt constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	touch $@
+
+## What visitors of a server need to sign in: docs/signing-in.md
+sign-in: $(VENV)/.installed-signin
+
+$(VENV)/.installed-signin: $(VENV)/.installed requirements-signin.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-signin.txt -c constraints.txt
 	touch $@
 
 ## Open the app with the demo cohort and the trained demo run
@@ -42,7 +49,7 @@ bench: install-dev
 	$(BIN)/python -m benchmarks
 
 ## Tests that take minutes
-slow: install-dev
+slow: install-dev sign-in
 	$(BIN)/python -m pytest -m "slow or gpu"
 
 ## Tests on a Ray cluster of one node, started here and stopped again
