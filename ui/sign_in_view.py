@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import streamlit as st
 
 from ui.errors import guard
@@ -18,10 +20,10 @@ def door() -> None:
         sign_out_button()
         return
     st.markdown("Sign in to open your workspace.")
-    sign_in_buttons()
+    sign_in_buttons("primary")
 
 
-def sign_in_buttons() -> None:
+def sign_in_buttons(weight: Literal["primary", "secondary"] = "secondary") -> None:
     """A button for each provider, or why there is none."""
     reason = obstacle()
     if reason:
@@ -29,7 +31,7 @@ def sign_in_buttons() -> None:
         return
     for name in providers():
         label = f"Sign in with {name.capitalize()}" if name else "Sign in"
-        if st.button(label, icon=":material/login:", key=f"sign-in-{name}", help=TIP):
+        if st.button(label, icon=":material/login:", key=f"sign-in-{name}", type=weight, help=TIP):
             with guard():
                 st.login(name or None)
 

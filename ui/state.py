@@ -120,7 +120,8 @@ def _turn_link_away() -> None:
     if State.WORKSPACE in st.query_params:
         del st.query_params[State.WORKSPACE]
         way = "" if guests.must_sign_in() else " Sign out to open the other."
-        st.toast(f"The link names another workspace; this is yours, as you are signed in.{way}", icon=":material/info:")
+        said = f"The link names another workspace. You are signed in, so this is your own.{way}"
+        st.toast(said, icon=":material/info:", duration="long")
 
 
 def _may_name(text: str) -> bool:
