@@ -38,7 +38,7 @@ def remembered(
         lock = Lock()
 
         @wraps(read)
-        def of(path: Path, *args: P.args, **kwargs: P.kwargs) -> T:
+        def of(path: Path, /, *args: P.args, **kwargs: P.kwargs) -> T:
             stamp, age_ns = _stamp_and_age(path)
             key = (stamp, args, tuple(kwargs.items()))
             with lock:
