@@ -36,7 +36,7 @@ def measure_load() -> Figures:
     n_visitors, n_trainers, seconds = (4, 2, 30.0) if is_quick_try() else (30, 10, 300.0)
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
-        _demo(workspace)
+        make_demo(workspace)
         with serving(folder, CROSSMODAL_VISITORS="apart") as (address, pid):
             visitors = [Visitor(address) for _ in range(n_visitors)]
             memory = _watch(visitors, n_trainers, seconds, pid)
@@ -45,7 +45,7 @@ def measure_load() -> Figures:
     return {**_times(visitors), **_memory(memory), **trainings, "load_average": load}
 
 
-def _demo(workspace: Workspace) -> None:
+def make_demo(workspace: Workspace) -> None:
     """The whole demo; in a quick try three people, and a fitted model in place of the shipped run."""
     if not is_quick_try():
         make_showcase(workspace)
@@ -72,7 +72,7 @@ def _watch(visitors: list[Visitor], n_trainers: int, seconds: float, pid: int) -
     memory = []
     while any(thread.is_alive() for thread in threads):
         time.sleep(SAMPLE_S)
-        memory.append(_resident_gb(pid))
+        memory.append(resident_gb(pid))
     return memory
 
 
@@ -109,7 +109,8 @@ def _train(visitor: Visitor) -> None:
         visitor.errors.append("train: there is no button")
 
 
-def _resident_gb(pid: int) -> float:
+def resident_gb(pid: int) -> float:
+    """Memory of a process that lies in RAM."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e9
 

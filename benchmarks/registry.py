@@ -23,6 +23,7 @@ from benchmarks import (
     real,
     register,
     results,
+    rounds,
     scale,
     server,
     train_overhead,
@@ -55,6 +56,12 @@ BENCHMARKS: dict[str, Benchmark] = {
         masks.TARGETS,
         False,
         masks.table,
+    ),
+    "rounds": Benchmark(
+        "whether the server's memory stays when a visitor sees everything again",
+        rounds.measure_rounds,
+        rounds.TARGETS,
+        is_quick=False,
     ),
     "leaks": Benchmark(
         "planted leaks that are found, clean splits that are not accused", leaks.measure_leaks, leaks.TARGETS, False

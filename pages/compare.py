@@ -92,7 +92,7 @@ def download(loaded: LoadedRun, case_id: str, given: tuple[str, ...], target: st
     )
 
 
-@st.cache_resource(max_entries=24, show_spinner=False)
+@st.cache_resource(max_entries=16, show_spinner=False)
 def drawn(
     key: tuple[str, ...], _result: CompareResult, _dataset: Dataset, case_id: str, target: str, _doubt: Array | None
 ) -> tuple[list[Pane], bytes]:

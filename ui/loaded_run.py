@@ -80,7 +80,7 @@ def _load(root: str, run_id: str, stamps: tuple[int, ...]) -> Any:
     return load_run(place, Run.open(place, run_id))
 
 
-@st.cache_resource(max_entries=32, show_spinner="Synthesising")
+@st.cache_resource(max_entries=16, show_spinner="Synthesising")
 def _compare(root: str, run_id: str, stamps: tuple[int, ...], case_id: str, given: tuple[str, ...], target: str) -> Any:
     from core.compare import compare_case
 
