@@ -4,7 +4,8 @@ job.json        kind and parameters, written once        state.json   state, pro
 history.jsonl   one line per logged step                  log.txt      what the worker printed
 cancel, pause   present when that was asked for          worker.lock   held by the living worker
 seen            present when somebody has looked at how it ended
-A run has besides: config.json, previews/, weights.safetensors + .sha256, results.json, regions.json, embedding.npz
+A run has besides: config.json, previews/, weights.safetensors + .sha256, results.json, regions.json,
+embedding.npz, and gist.npz made of the results
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from typing import Any, Literal
 
 from core.config import RunConfig, build
 from core.errors import NotFoundError
+from core.gist import keep_gists
 from core.processes import process_start
 from core.remembered import remembered
-from core.types import PLACE
+from core.result_files import RESULTS, read_results, write_results
 from core.workspace import Workspace, new_id, read_json, safe_name, write_json
 
 State = Literal["queued", "running", "finished", "failed", "cancelled", "lost", "paused"]
-REGIONS = "regions.json"  # beside a run's results.json, a line for each of its rows
 ENDED: tuple[State, ...] = ("finished", "failed", "cancelled", "lost")
 EXPORT = "export.zip"  # in the folder of a job that packed the workspace
 START_GRACE_S = 60.0  # a worker that has not reported after this time never will
@@ -161,16 +162,16 @@ class Job:
 
     def write_result(self, value: Any) -> None:
         """What the job found out, for whoever asked (results.json)."""
-        write_json(self.folder / "results.json", value)
+        write_json(self.folder / RESULTS, value)
 
     @property
     def has_result(self) -> bool:
-        return (self.folder / "results.json").exists()
+        return (self.folder / RESULTS).exists()
 
     @property
     def result(self) -> Any:
         """What `write_result` wrote, or None before."""
-        path = self.folder / "results.json"
+        path = self.folder / RESULTS
         return read_json(path) if path.exists() else None
 
     def forget(self, *names: str) -> None:
@@ -186,29 +187,14 @@ class Run(Job):
     """The job that trains a model, and all that came of it."""
 
     def write_result(self, value: Any) -> None:
-        """What judging found. Scores of regions lie beside it: they are many, and few pages read them."""
-        rows = value.get("rows", [])
-        regional = [{name: score for name, score in row.items() if PLACE in name} for row in rows]
-        places: dict[str, set[str]] = {}
-        for row, scores in zip(rows, regional, strict=True):
-            places.setdefault(row["target"], set()).update(scores)
-        if any(regional):
-            write_json(self.folder / REGIONS, regional)
-        else:
-            (self.folder / REGIONS).unlink(missing_ok=True)
-        light = [{name: score for name, score in row.items() if PLACE not in name} for row in rows]
-        told = {target: sorted(names) for target, names in places.items()}
-        super().write_result({**value, "rows": light, "places": told} if rows else value)
+        """What judging found, and its gist for lists of runs."""
+        write_results(self.folder, value)
+        keep_gists(self.folder)
 
     @property
     def result(self) -> Any:
         """What `write_result` was given, scores of regions included; None before."""
-        found = super().result
-        path = self.folder / REGIONS
-        if not found or not path.exists():
-            return found
-        rows = [row | scores for row, scores in zip(found["rows"], read_json(path), strict=True)]
-        return {**found, "rows": rows}
+        return read_results(self.folder)
 
     @staticmethod
     def new(workspace: Workspace, config: RunConfig, device: str = "auto") -> Run:

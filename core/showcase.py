@@ -11,6 +11,7 @@ import numpy as np
 from core.cohort import Cohort
 from core.dataset import Dataset, split_cases
 from core.demo import make_cohort
+from core.gist import keep_gists
 from core.guests import share
 from core.measured_doubt import FILE as DOUBT
 from core.prepare import prepare
@@ -18,6 +19,7 @@ from core.progress import Progress, part, silent
 from core.protocol import fingerprint_of, protocol_of
 from core.quality.check import check
 from core.recipes import make_recipe
+from core.result_files import REGIONS, RESULTS
 from core.runs import Run
 from core.types import Array
 from core.workspace import Workspace, locked, read_json, write_json
@@ -31,7 +33,7 @@ SKETCH = "sketch.npz"  # case -> means over blocks of its images, to know the ar
 SHARED = "shared"  # folder of the machine's own workspace: the lock of whoever makes the demo for all
 N_BLOCKS = 4  # along each axis
 SAME = 1e-4  # on the 0-1 scale; a changed generator moves block means by hundreds of times as much
-DERIVED = ("results.json", "regions.json", DOUBT, "embedding.npz")  # right for the arrays that they were computed from
+DERIVED = (RESULTS, REGIONS, DOUBT, "embedding.npz")  # right for the arrays that they were computed from
 
 
 def make_showcase(
@@ -102,10 +104,11 @@ def install_shipped_run(workspace: Workspace, dataset: Dataset) -> Run:
     shutil.copytree(SHIPPED, draft, ignore=shutil.ignore_patterns(SKETCH))
     config = read_json(draft / "config.json")
     write_json(draft / "config.json", {**config, "dataset_fingerprint": dataset.fingerprint})
-    result = read_json(draft / "results.json")
+    result = read_json(draft / RESULTS)
     protocol = protocol_of(dataset, split_cases(dataset.case_ids, config["seed"]), result["protocol"]["cases"])
     if is_known(dataset) and protocol["metrics_version"] == result["protocol"]["metrics_version"]:
-        write_json(draft / "results.json", {**result, "protocol": protocol})
+        write_json(draft / RESULTS, {**result, "protocol": protocol})
+        keep_gists(draft)
         _adopt_doubt(draft / DOUBT, dataset)
     else:
         for name in DERIVED:

@@ -24,14 +24,14 @@ from ui.judged_table import Table, choose_table, offer_evaluation
 from ui.outcome import failure_notice
 from ui.pickers import choose
 from ui.protocol_view import protocol_view
-from ui.results import Entry, Pair, all_rows, read_judged
+from ui.results import Entry, Pair, all_rows, part_of, read_judged
 from ui.rivals_view import rivals_view
 from ui.run_form import makes_images
 from ui.score_choice import choose_metric, choose_pair
 from ui.state import State, workspace
 from ui.style import simulated_badge
 from ui.switch import switch
-from ui.task_view import answered, task_view
+from ui.task_view import has_answers, task_view
 from ui.uncertainty_view import uncertainty_view
 from ui.words import count_words
 
@@ -69,13 +69,22 @@ def offer_report(entry: Entry) -> None:
     st.download_button("Report", html, f"{entry.model}_report.html", "text/html", icon=":material/summarize:", help=tip)
 
 
+def choose_entry(table: Table, pair: Pair, metric: str) -> Entry:
+    """The run that was chosen on another page or that news told of, else the best one."""
+    runs = {entry.name: entry for entry in ranked(table.runs, pair, metric) or table.runs}
+    if st.session_state.get("entry") not in runs:
+        chosen = st.session_state.get(State.RUN)
+        followed = [name for name, entry in runs.items() if chosen in entry.run_of.values()]
+        st.session_state["entry"] = (*followed, *runs)[0]
+    entry = runs[st.selectbox("Look into", list(runs), key="entry", help="One run in detail.", width=280)]
+    return entry
+
+
 def show_run(table: Table, pair: Pair, pairs: list[Pair], metric: str, waiting: list[Run]) -> None:
     """One run: all its pairs, its cases, whether it reads its source."""
-    runs = {entry.name: entry for entry in ranked(table.runs, pair, metric) or table.runs}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        entry = runs[st.selectbox("Look into", list(runs), key="entry", help="One run in detail.", width=280)]
-        rows = answered(table.items, entry)
-        views = VIEWS | ({"tasks": "Tasks"} if rows else {})
+        entry = choose_entry(table, pair, metric)
+        views = VIEWS | ({"tasks": "Tasks"} if has_answers(table.items, entry) else {})
         view = switch("View", views, State.RUN_VIEW, is_label_shown=False)
         st.space("stretch")
         offer_report(entry)
@@ -89,11 +98,11 @@ def show_run(table: Table, pair: Pair, pairs: list[Pair], metric: str, waiting: 
     elif view == "uncertainty":
         uncertainty_view(table, entry, pair)
     elif view == "source":
-        source_check(entry, table.mae_units)
+        source_check(part_of(table.items, entry, "checks"), table.mae_units)
     elif view == "audits":
         audit_view(entry)
     elif view == "tasks":
-        task_view(rows)
+        task_view(part_of(table.items, entry, "tasks"))
     else:
         left, right = st.columns([7, 3], gap="medium")
         with left:

@@ -49,8 +49,8 @@ LAYERS = [  # from the top; modules on one line do not import each other
         *("readers", "register", "alignment", "models", "metrics", "render", "phantom", "statistics"),
         *("conformal", "sparsification", "expected_error", "structures"),
     },
-    {"deidentify", "unpack", "uploads", "guests"},
-    {"itk", "information", "structure"},
+    {"deidentify", "unpack", "uploads", "guests", "gist"},
+    {"itk", "information", "structure", "result_files"},
     {
         *("types", "report_figures", "remembered", "boxes", "config", "workspace", "progress", "disk", "discreet"),
         *("cluster", "processes"),

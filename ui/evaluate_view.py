@@ -44,7 +44,7 @@ def ranked(entries: Sequence[Entry], pair: Pair, metric: str) -> list[Entry]:
 def scores_of(table: Table, pair: Pair) -> dict[str, list[str]]:
     """Region or protocol -> the scores that its runs have there, the whole mask ("") first."""
     known = {name for entry in table.runs for row in entry.rows.get(pair, ())[:1] for name in row}
-    known |= {name for item in table.items for name in item.result.get("places", {}).get(pair[1], ())}
+    known |= {name for item in table.items for name in item.about.get("places", {}).get(pair[1], ())}
     found = {"": [name for name in WHOLE if name in known]}
     for name in sorted(name for name in known if PLACE in name):
         found.setdefault(place_of(name), []).append(name)
@@ -241,10 +241,10 @@ def worst_cases(table: Table, entry: Entry, pair: Pair, metric: str) -> None:
         )
 
 
-def source_check(entry: Entry, mae_units: Mapping[str, str]) -> None:
+def source_check(found: Sequence[Mapping[str, Any]], mae_units: Mapping[str, str]) -> None:
     """Does the error grow when the source is taken from another case?"""
     pairs: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for check in entry.checks:
+    for check in found:
         if check["given"] != [check["target"]]:
             pairs.setdefault((check["given"][0], check["target"]), []).append(check)
     lines = []

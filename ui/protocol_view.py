@@ -20,7 +20,7 @@ def _registration_words(recipe: Mapping[str, Any]) -> str:
 
 def _leaks_checked(table: Table) -> None:
     """What the leakage guard looked at before these runs were judged; it stops an evaluation where it finds a leak."""
-    said = list(dict.fromkeys(line for item in table.items for line in item.result.get("leaks", {}).get("checked", ())))
+    said = list(dict.fromkeys(line for item in table.items for line in item.about.get("leaks", {}).get("checked", ())))
     if said:
         st.caption("Looked for leaks before judging, and found none:  \n" + "  \n".join(f"- {line}" for line in said))
     else:

@@ -12,35 +12,30 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from core.gist import Gist, Pair, Rows, Stat, read_gist
 from core.remembered import remembered
+from core.result_files import RESULTS, read_results
 from core.runs import Run
-from core.workspace import read_json
 
-Pair = tuple[tuple[str, ...], str]  # given -> target
 Row = Mapping[str, Any]
 PER_FOLD = ("cases", "split", "n_train", "fingerprint")  # parts of a protocol in which the folds of one study differ
 
 
-@dataclass(frozen=True)
-class Stat:
-    """A mean over cases; `low` and `high` are None where cases are too few for an interval."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    n: int
-
-
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """One run with its results."""
+    """One run with what its results come to."""
 
     run: Run
-    result: Mapping[str, Any]
+    gist: Gist
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """All of the results that is not told case by case."""
+        return self.gist.about
 
     @property
     def protocol(self) -> Mapping[str, Any]:
-        return dict(self.result["protocol"])
+        return dict(self.about["protocol"])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -56,7 +51,7 @@ class Entry:
 
     Attributes:
         rows: pair -> one row per case, each with its metrics.
-        summary: (pair, metric) -> what the evaluation summed up; empty for folds taken together.
+        gist: what the evaluation summed up; None for folds taken together.
         costs: of every run in it.
         run_of: case -> id of the run that made its synthesis; empty for a baseline.
         is_paired: False for a run that never saw two modalities of one slice together.
@@ -66,9 +61,8 @@ class Entry:
     model: str
     is_baseline: bool
     rows: Mapping[Pair, Sequence[Row]]
-    summary: Mapping[tuple[Pair, str], Stat]
+    gist: Gist | None
     costs: Sequence[Row]
-    checks: Sequence[Row]
     run_of: Mapping[str, str]
     is_paired: bool = True
 
@@ -81,8 +75,8 @@ class Entry:
 
     def stat(self, pair: Pair, metric: str) -> Stat | None:
         """The mean over cases; None where this entry does not make the target from these."""
-        if (pair, metric) in self.summary:
-            return self.summary[pair, metric]
+        if self.gist is not None and (summed := self.gist.stat(self.model, pair, metric)):
+            return summed
         values = [row[metric] for row in self.rows.get(pair, ()) if row.get(metric) is not None]
         if not values:
             return None
@@ -102,19 +96,28 @@ class Entry:
 
 def read_judged(runs: Iterable[Run]) -> list[Judged]:
     """The runs among these that have results."""
-    found = []
-    for run in runs:
-        path = run.folder / "results.json"
-        if path.exists():
-            result = _read(path)
-            if result.get("rows"):
-                found.append(Judged(run, result))
-    return found
+    judged = [Judged(run, _gist(run.folder / RESULTS)) for run in runs if run.has_result]
+    return [item for item in judged if item.gist.models]
 
 
-@remembered(at_most=64)
-def _read(path: Path) -> dict[str, Any]:
-    return dict(read_json(path))
+@remembered(at_most=256)
+def _gist(path: Path, with_regions: bool = False) -> Gist:
+    gist = read_gist(path.parent, with_regions)
+    assert gist is not None  # there are results: they were asked for
+    return gist
+
+
+@remembered(at_most=4)
+def _whole(path: Path) -> dict[str, Any]:
+    return dict(read_results(path.parent, with_regions=False))
+
+
+def part_of(judged: Iterable[Judged], entry: Entry, name: str) -> list[Row]:
+    """One part of the results of an entry's runs, such as "checks" or "tasks"; each case from the run that held it
+    out. Read whole: only for what is looked at."""
+    runs = set(entry.run_of.values())
+    paths = [item.run.folder / RESULTS for item in judged if item.run.id in runs]
+    return [row for path in paths for row in _whole(path).get(name, ())]
 
 
 def groups(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
@@ -210,7 +213,7 @@ def all_rows(group: Sequence[Judged]) -> Iterator[dict[str, Any]]:
         units = item.protocol["mae_units"]
         for row in item.run.result["rows"]:
             is_own = row["model"] == item.run.config.model
-            about = {"run": item.run.id, "kind": "run" if is_own else "baseline", "fold": item.result["fold"]}
+            about = {"run": item.run.id, "kind": "run" if is_own else "baseline", "fold": item.about["fold"]}
             yield {**about, **row, "mae_unit": units.get(row["target"], ""), "protocol": item.fingerprint}
 
 
@@ -225,55 +228,24 @@ def _runs(whole: Sequence[Sequence[Judged]], with_regions: bool) -> list[Entry]:
 
 
 def _entry(name: str, model: str, items: Sequence[Judged], with_regions: bool) -> Entry:
-    rows: dict[Pair, list[Row]] = {}
-    run_of: dict[str, str] = {}
-    for item in items:
-        for pair, found in _rows_by_pair(item, with_regions)[model].items():
-            rows.setdefault(pair, []).extend(found)
-            run_of.update({row["case"]: item.run.id for row in found})
-    summary = _summary(items[0], model) if len(items) == 1 else {}
     is_run = model == items[0].run.config.model
-    costs = [item.result["cost"] for item in items] if is_run else []
-    checks = [check for item in items for check in item.result["checks"]] if is_run else []
-    is_paired = not is_run or all(item.result.get("paired", True) for item in items)
-    return Entry(name, model, not is_run, rows, summary, costs, checks, run_of if is_run else {}, is_paired)
+    gists = [_gist(item.run.folder / RESULTS, with_regions) for item in items]
+    run_of = {case: item.run.id for item in items for case in item.gist.cases_of(model)} if is_run else {}
+    costs = [item.about["cost"] for item in items] if is_run else []
+    is_paired = not is_run or all(item.about.get("paired", True) for item in items)
+    summed = gists[0] if len(gists) == 1 else None
+    return Entry(name, model, not is_run, Rows(model, gists), summed, costs, run_of, is_paired)
 
 
 def _baselines(taken: set[str], item_groups: Sequence[Sequence[Judged]], with_regions: bool) -> list[Entry]:
-    found: dict[str, Entry] = {}
+    """Each from the runs that let it make the most."""
+    most: dict[str, Sequence[Judged]] = {}
     for items in item_groups:
-        for model in _rows_by_pair(items[0], with_regions):
-            entry = _entry(model.replace("_", " "), model, items, with_regions) if model not in taken else None
-            if entry is not None and len(entry.rows) > len(found[model].rows if model in found else ()):
-                found[model] = entry
-    return list(found.values())
+        for model in items[0].gist.models:
+            if model not in taken and _n_pairs(items, model) > _n_pairs(most.get(model, ()), model):
+                most[model] = items
+    return [_entry(model.replace("_", " "), model, items, with_regions) for model, items in most.items()]
 
 
-def _rows_by_pair(item: Judged, with_regions: bool) -> dict[str, dict[Pair, list[Row]]]:
-    return _indexed(item.run.folder / "results.json", with_regions)
-
-
-@remembered(at_most=128)
-def _indexed(path: Path, with_regions: bool) -> dict[str, dict[Pair, list[Row]]]:
-    """Model -> pair -> rows."""
-    found: dict[str, dict[Pair, list[Row]]] = {}
-    result = Run(path.parent).result if with_regions else _read(path)
-    for row in result["rows"]:
-        pair = (tuple(row["given"]), str(row["target"]))
-        found.setdefault(row["model"], {}).setdefault(pair, []).append(row)
-    return found
-
-
-def _summary(item: Judged, model: str) -> dict[tuple[Pair, str], Stat]:
-    return _summarised(item.run.folder / "results.json", model)
-
-
-@remembered(at_most=128)
-def _summarised(path: Path, model: str) -> dict[tuple[Pair, str], Stat]:
-    return {
-        ((tuple(line["given"]), line["target"]), line["metric"]): Stat(
-            line["mean"], line["low"], line["high"], line["n"]
-        )
-        for line in _read(path)["summary"]
-        if line["model"] == model and line["mean"] is not None
-    }
+def _n_pairs(items: Sequence[Judged], model: str) -> int:
+    return len({pair for item in items for pair in item.gist.pairs_of(model)})

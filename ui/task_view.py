@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from ui.results import Entry, Judged
+from ui.results import Entry, Judged, Row
 from ui.words import count_words
 
 METRIC_HELP = {
@@ -20,13 +20,13 @@ METRIC_HELP = {
 }
 
 
-def answered(items: Sequence[Judged], entry: Entry) -> list[dict[str, Any]]:
-    """The rows of the tasks of an entry's runs, each case from the run that held it out."""
+def has_answers(items: Sequence[Judged], entry: Entry) -> bool:
+    """Whether an entry's runs tell more than images."""
     runs = set(entry.run_of.values())
-    return [row for item in items if item.run.id in runs for row in item.result.get("tasks", ())]
+    return any(item.about["answers"] for item in items if item.run.id in runs)
 
 
-def task_view(rows: Sequence[dict[str, Any]]) -> None:
+def task_view(rows: Sequence[Row]) -> None:
     """A table per task: a line a subset, the best first; a column a class or a metric, mean over cases."""
     names = list(dict.fromkeys(row["task"] for row in rows))
     name = names[0]
@@ -51,7 +51,7 @@ def task_view(rows: Sequence[dict[str, Any]]) -> None:
     st.caption(f"{metric.capitalize()}: means over up to {count_words(n, 'held-out case')}, told from the shared code.")
 
 
-def task_table(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[tuple[str, str]], int]:
+def task_table(rows: Sequence[Row]) -> tuple[list[dict[str, Any]], list[tuple[str, str]], int]:
     """Lines, columns with their help, and the largest number of cases in a mean."""
     from core.task_scores import summarise_answers
 
