@@ -57,21 +57,20 @@ def interval_words(stat: Stat, scale: Scale) -> str:
 
 
 def strip_chart(entries: Sequence[Entry], pair: Pair, scale: Scale) -> go.Figure:
-    """A dot per case, the best entry on top; a bar marks the mean, a line its interval, grey lines the same case."""
+    """A dot per case, the best entry on top; a bar marks the mean, a line its interval, grey lines the same case.
+
+    Few traces, however many entries: each costs milliseconds.
+    """
     names = [entry.name for entry in entries]
+    stats = {entry.name: entry.stat(pair, scale.metric) for entry in entries}
+    shown = [entry for entry in entries if stats[entry.name] is not None]
+    values = {entry.name: entry.by_case(pair, scale.metric) for entry in shown}
     figure = go.Figure()
-    for case, values in _by_case(entries, pair, scale.metric).items():
-        places = [name for name in names if name in values]
-        figure.add_scatter(
-            x=[values[name] for name in places],
-            y=places,
-            mode="lines",
-            line={"color": "rgba(128,128,128,0.22)", "width": 1},
-            hoverinfo="skip",
-            name=case,
-        )
-    for entry in entries:
-        _add_entry(figure, entry, pair, scale)
+    _add_cases(figure, values)
+    _add_dots(figure, shown, values, scale)
+    for is_baseline in (False, True):
+        _add_intervals(figure, {e.name: stats[e.name] for e in shown if e.is_baseline == is_baseline}, is_baseline)
+    _add_means(figure, shown, stats, scale)
     figure.update_layout(
         height=max(150, 56 + 30 * len(entries)),
         margin={"l": 4, "r": 12, "t": 6, "b": 8},
@@ -82,44 +81,65 @@ def strip_chart(entries: Sequence[Entry], pair: Pair, scale: Scale) -> go.Figure
     return figure
 
 
-def _by_case(entries: Sequence[Entry], pair: Pair, metric: str) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
-    for entry in entries:
-        for row in entry.rows.get(pair, ()):
-            if row.get(metric) is not None:
-                found.setdefault(row["case"], {})[entry.name] = row[metric]
-    return found
+def _add_cases(figure: go.Figure, values: Mapping[str, Mapping[str, float]]) -> None:
+    """A line for each case through its dots."""
+    cases = dict.fromkeys(case for found in values.values() for case in found)
+    dots = [[(found[case], name) for name, found in values.items() if case in found] for case in cases]
+    x, y = _apart(dots)
+    figure.add_scatter(
+        x=x, y=y, mode="lines", line={"color": "rgba(128,128,128,0.22)", "width": 1}, hoverinfo="skip", name="cases"
+    )
 
 
-def _add_entry(figure: go.Figure, entry: Entry, pair: Pair, scale: Scale) -> None:
-    stat = entry.stat(pair, scale.metric)
-    if stat is None:
-        return
-    colour = QUIET if entry.is_baseline else ACCENT
-    rows = [row for row in entry.rows[pair] if row.get(scale.metric) is not None]
+def _apart(lines: Sequence[Sequence[tuple[float, str]]]) -> tuple[list[float | None], list[str | None]]:
+    """Several lines as one trace: a gap after each."""
+    points = [point for line in lines for point in (*line, (None, None))]
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _add_dots(
+    figure: go.Figure, shown: Sequence[Entry], values: Mapping[str, Mapping[str, float]], scale: Scale
+) -> None:
+    dots = [(value, entry, case) for entry in shown for case, value in values[entry.name].items()]
     figure.add_scatter(
-        x=[row[scale.metric] for row in rows],
-        y=[entry.name] * len(rows),
-        text=[row["case"] for row in rows],
+        x=[value for value, _, _ in dots],
+        y=[entry.name for _, entry, _ in dots],
+        text=[case for _, _, case in dots],
         mode="markers",
-        marker={"color": colour, "size": 8, "opacity": 0.85},
-        hovertemplate=f"%{{text}}<br>%{{x:{scale.format}}} {scale.unit}<extra>{entry.name}</extra>",
+        marker={"color": [_colour(entry.is_baseline) for _, entry, _ in dots], "size": 8, "opacity": 0.85},
+        hovertemplate=f"%{{text}}<br>%{{x:{scale.format}}} {scale.unit}<extra>%{{y}}</extra>",
+        name="dots",
     )
-    if stat.low is not None:
-        figure.add_scatter(
-            x=[stat.low, stat.high],
-            y=[entry.name] * 2,
-            mode="lines",
-            line={"color": colour, "width": 2.5},
-            hoverinfo="skip",
-        )
+
+
+def _add_intervals(figure: go.Figure, stats: Mapping[str, Stat | None], is_baseline: bool) -> None:
+    ends = [
+        [(stat.low, name), (stat.high, name)]
+        for name, stat in stats.items()
+        if stat is not None and stat.low is not None and stat.high is not None
+    ]
+    if ends:
+        x, y = _apart(ends)
+        line = {"color": _colour(is_baseline), "width": 2.5}
+        figure.add_scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", name="intervals")
+
+
+def _add_means(figure: go.Figure, shown: Sequence[Entry], stats: Mapping[str, Stat | None], scale: Scale) -> None:
+    known = [(entry, stat) for entry in shown if (stat := stats[entry.name]) is not None]
+    colours = [_colour(entry.is_baseline) for entry, _ in known]
     figure.add_scatter(
-        x=[stat.mean],
-        y=[entry.name],
+        x=[stat.mean for _, stat in known],
+        y=[entry.name for entry, _ in known],
+        text=[f"mean {scale.said(stat.mean)}, n = {stat.n}" for _, stat in known],
         mode="markers",
-        marker={"symbol": "line-ns", "size": 17, "line": {"width": 3, "color": colour}},
-        hovertemplate=f"mean {scale.said(stat.mean)}, n = {stat.n}<extra>{entry.name}</extra>",
+        marker={"symbol": "line-ns", "size": 17, "line": {"width": 3, "color": colours}},
+        hovertemplate="%{text}<extra>%{y}</extra>",
+        name="means",
     )
+
+
+def _colour(is_baseline: bool) -> str:
+    return QUIET if is_baseline else ACCENT
 
 
 def gain(value: float, reference: float, metric: str) -> float:
