@@ -33,6 +33,7 @@ from ui.style import simulated_badge
 from ui.switch import switch
 from ui.task_view import has_answers, task_view
 from ui.uncertainty_view import uncertainty_view
+from ui.unseen import looked_at
 from ui.words import count_words
 
 BEFORE, AFTER = ("run", "kind", "fold", "model", "case", "given", "target", "mae_unit"), ("seconds", "protocol")
@@ -77,6 +78,8 @@ def choose_entry(table: Table, pair: Pair, metric: str) -> Entry:
         followed = [name for name, entry in runs.items() if chosen in entry.run_of.values()]
         st.session_state["entry"] = (*followed, *runs)[0]
     entry = runs[st.selectbox("Look into", list(runs), key="entry", help="One run in detail.", width=280)]
+    for run_id in set(entry.run_of.values()):
+        looked_at("evaluate", run_id)
     return entry
 
 

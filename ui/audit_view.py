@@ -13,11 +13,13 @@ from core.findings import finding
 from core.runs import ENDED, Run, list_jobs
 from ui.errors import guard
 from ui.jobs_banner import start_job
+from ui.outcome import failure_notice
 from ui.results import Entry, pair_words
 from ui.score_charts import CONFIG
 from ui.state import State, workspace
 from ui.style import modality_colour
 from ui.switch import switch
+from ui.unseen import looked_at
 from ui.words import count_words
 
 Row = Mapping[str, Any]
@@ -47,8 +49,10 @@ def audit_view(entry: Entry) -> None:
         st.caption("These are several folds taken together. Choose one fold under “Judged on” to check its run.")
         return
     run = Run.open(workspace(), runs[0])
+    failure_notice("audit", "The check")
     name = switch("Check", CHECKS, State.AUDIT, is_label_shown=False)
     record = finding(run, name)
+    looked_at("audit", run.id)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(ASKS[name], width="stretch")
         _offer(run, name, bool(record))

@@ -51,6 +51,7 @@ def headline(job: Job, more: Callable[[], None] | None = None) -> None:
             rest_button(job)
             stop_button(job)
             return
+        job.mark_seen()
         if job.state != "finished":
             resume_button(job, f"resume-{job.id}")
         confirm_button(

@@ -15,9 +15,11 @@ from core.types import PHYSICAL_UNITS
 from ui.bars_view import offer_measurement
 from ui.comparison import caveat
 from ui.judged_table import Table
-from ui.results import Entry, Pair, pair_words
+from ui.outcome import failure_notice
+from ui.results import Entry, Pair, pair_id, pair_words
 from ui.score_charts import ACCENT, CONFIG, QUIET
 from ui.style import ink
+from ui.unseen import looked_at
 from ui.words import count_words
 
 SPREADS = {
@@ -30,11 +32,15 @@ SPREADS = {
 def uncertainty_view(table: Table, entry: Entry, pair: Pair) -> None:
     """One run and pair; where nothing was measured yet, the way to it."""
     runs = {run.id: run for run in (item.run for item in table.items) if run.id in set(entry.run_of.values())}
-    run = _one(runs)
     if pair[0] == (pair[1],):
         st.caption("Error bars are for syntheses: choose one under “Task”.")
         return
-    found = pair_in(read_doubt(run), *pair)
+    run = _one(runs)
+    failure_notice("uncertainty", "Calibrating error bars")
+    looked_at("uncertainty", run.id)
+    record = read_doubt(run)
+    pair = _known_pair(record, pair)
+    found = pair_in(record, *pair)
     if found is None:
         st.markdown(f"**No error bars for {pair_words(pair)} yet.** {ABOUT}")
         offer_measurement(run, [pair], "evaluate-bars")
@@ -68,6 +74,21 @@ def _one(runs: Mapping[str, Run]) -> Run:
         return runs[names[0]]
     tip = "Each fold is a run of its own, with error bars of its own."
     return runs[st.selectbox("Fold", names, format_func=lambda n: runs[n].title, key="bars-fold", width=320, help=tip)]
+
+
+def _known_pair(record: Mapping[str, Any] | None, pair: Pair) -> Pair:
+    """The page's pair; where only others have error bars, those are offered, and the first of them is shown."""
+    known = [(tuple(one["given"]), str(one["target"])) for one in (record or {}).get("pairs", ())]
+    if not known or pair_in(dict(record or {}), *pair) is not None:
+        return pair
+    words = {pair_id(one): pair_words(one) for one in known}
+    words[pair_id(pair)] = f"{pair_words(pair)} (no error bars yet)"
+    tip = "The pair chosen above has no error bars yet; these have."
+    by_id = {pair_id(one): one for one in (*known, pair)}
+    chosen = st.selectbox(
+        "Error bars of", list(by_id), format_func=words.__getitem__, key=f"bars-of-{pair_id(pair)}", width=320, help=tip
+    )
+    return by_id[chosen]
 
 
 def _headline(found: Mapping[str, Any]) -> None:

@@ -146,6 +146,33 @@ def test_looking_at_news_leads_to_the_run(workspace: Workspace, dataset: Dataset
     assert page.title[0].value == "Train" and page.session_state["run"] == run.id
 
 
+@pytest.mark.parametrize(
+    ("kind", "params", "place", "title", "chosen"),
+    [
+        ("audit", {"run": "RUN", "names": ["realism"]}, "Evaluate, Further checks", "Evaluate", {"audit": "realism"}),
+        ("uncertainty", {"run": "RUN"}, "Evaluate, Error bars", "Evaluate", {"run_view": "uncertainty"}),
+        ("arena", {"config": {"dataset": "phantoms", "models": ["ae"]}}, "Train, Arena", "Train", {"arena": "JOB"}),
+        ("search", {"config": {"dataset": "phantoms", "model": "ae", "grid": {}}}, "Train, Search", "Train",
+         {"search": "JOB"}),
+    ],
+)  # fmt: skip
+def test_news_says_where_it_is_seen_and_leads_there(
+    kind: str, params: dict, place: str, title: str, chosen: dict, workspace: Workspace, dataset: Dataset
+) -> None:
+    run = ended_unseen(workspace, dataset)
+    run.mark_seen()
+    job = new_job(workspace, kind, {name: run.id if value == "RUN" else value for name, value in params.items()})
+    job.update(state="failed", attempt=1, ended=time.time() - 300, error="It broke.", code="BROKEN")
+    page = AppTest.from_file(str(Path(PAGE).parents[1] / "app.py"), default_timeout=30).run()
+    assert f"failed, 5 minutes ago; see {place}" in words(page)
+    page.button(key="unseen-look").click().run()
+    assert not page.exception
+    assert page.title[0].value == title
+    for key, value in chosen.items():
+        assert page.session_state[key] == (job.id if value == "JOB" else value)
+    assert job.is_seen
+
+
 @pytest.mark.parametrize(("state", "attempt"), [("cancelled", 1), ("running", 1), ("finished", 0)])
 def test_what_a_person_stopped_or_ran_by_hand_is_no_news(
     state: str, attempt: int, workspace: Workspace, dataset: Dataset
