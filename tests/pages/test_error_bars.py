@@ -64,6 +64,17 @@ def test_evaluate_tells_both_promises_and_what_was_measured_of_each(run):
     assert "Calibrated on 9 held-out cases, tested on 3 others" in words(page)
 
 
+def test_the_tab_opens_on_a_pair_that_has_error_bars(run):
+    page = open_page(str(PAGES / "evaluate.py"), pair="T2>T1", run_view="uncertainty")
+    assert not page.exception and not page.error
+    choice = page.selectbox(key="bars-of-T2>T1")
+    assert choice.options == ["T1 → T2", "T2 → T1 (no error bars yet)"] and choice.value == "T1>T2"
+    assert "Voxels inside" in {metric.label for metric in page.metric}
+    choice.set_value("T2>T1").run()
+    assert "No error bars for T2 → T1 yet" in words(page)
+    assert page.button(key="evaluate-bars")
+
+
 def test_where_cases_are_too_few_for_the_case_rule_the_page_says_so(run):
     record = read_doubt(run)
     pair = record["pairs"][0] | {"case": None, "case_width": None, "case_refused": "FEW-CALIBRATION", "invented": None}
