@@ -10,6 +10,8 @@ const TILE_MM = 14;
 const NOTCH = 80; // pixels that a wheel reports for one notch, at least
 const BELOW = 0.5; // brightness of an image that colours lie on
 const GLIDE = 30; // pixels on a touch pad for one slice
+const LINE_PX = 19; // of words above each other
+const ROOM = 6; // pixels between words side by side
 const INK = "rgb(222,226,236)";
 const LINE = "rgba(120,190,255,0.75)";
 const viewers = new WeakMap();
@@ -324,13 +326,10 @@ class Viewer {
     ctx.font = '600 12.5px "Source Sans", "Source Sans Pro", system-ui, sans-serif';
     const isLong = 20 + ctx.measureText(this.titleOf(pane)).width > w / 2 - 10;
     write(top, w / 2, isLong ? 22 : 5, "center", "top", 650);
-    write(bottom, w / 2, h - 4, "center", "bottom", 650);
     ctx.fillStyle = pane.colour;
     ctx.fillRect(7, 9, 8, 8);
     write(this.titleOf(pane), 20, 6, "left", "top", 600);
-    const value = pane.isPair ? "" : this.words(pane, this.cursor || this.view.position);
-    write(value, 7, h - 5, "left", "bottom");
-    this.drawScaleBar(ctx, cell, w, h, write);
+    this.drawLowerEdge(ctx, cell, bottom, write);
     if (pane.colours !== "grey" && !pane.isPair) this.drawColourBar(ctx, pane, w, h, write);
   }
 
@@ -342,13 +341,33 @@ class Viewer {
     return `${first} + ${second}`;
   }
 
-  drawScaleBar(ctx, { box, pane }, w, h, write) {
+  // Value, scale bar and letter stand side by side; in a narrow pane they stand on lines above each other.
+  drawLowerEdge(ctx, cell, letter, write) {
+    const { canvas, pane, ratio } = cell;
+    const [w, h] = [canvas.width / ratio, canvas.height / ratio];
+    const lines = [[], [], []];
+    const placed = (left, right) => {
+      const line = lines.findIndex((spans) => spans.every(([from, to]) => right + ROOM < from || to + ROOM < left));
+      lines[Math.max(line, 0)].push([left, right]);
+      return h - LINE_PX * (line < 0 ? lines.length - 1 : line);
+    };
+    const value = pane.isPair ? "" : this.words(pane, this.cursor || this.view.position);
+    ctx.font = '650 12.5px "Source Sans", "Source Sans Pro", system-ui, sans-serif';
+    cell.widest = Math.max(cell.widest || 0, ctx.measureText(value).width); // else words would jump with the cursor
+    if (value) write(value, 7, placed(7, 7 + cell.widest) - 5, "left", "bottom");
+    this.drawScaleBar(ctx, cell, w, placed, write);
+    write(letter, w / 2, placed(w / 2 - 5, w / 2 + 5) - 4, "center", "bottom", 650);
+  }
+
+  drawScaleBar(ctx, { box, pane }, w, placed, write) {
     const length = [100, 50, 20, 10, 5, 2, 1].find((mm) => mm * box.scale <= 0.3 * w);
     if (!length) return;
+    const words = length >= 10 ? `${length / 10} cm` : `${length} mm`;
     const right = w - (pane.colours === "grey" ? 8 : 64); // beside the colour bar's lowest number
+    const bottom = placed(right - Math.max(length * box.scale, ctx.measureText(words).width), right);
     ctx.fillStyle = INK;
-    ctx.fillRect(right - length * box.scale, h - 8, length * box.scale, 2);
-    write(length >= 10 ? `${length / 10} cm` : `${length} mm`, right, h - 10, "right", "bottom");
+    ctx.fillRect(right - length * box.scale, bottom - 8, length * box.scale, 2);
+    write(words, right, bottom - 10, "right", "bottom");
   }
 
   drawColourBar(ctx, pane, w, h, write) {

@@ -35,6 +35,7 @@ ENDS = (("L", "R"), ("P", "A"), ("I", "S"))  # what lies at the low and at the h
 STEPS = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
 INK = (214, 218, 228)
 CROSSHAIR = (86, 180, 233)
+GAP_PX = 3  # between words
 PRESETS_FILE = Path(__file__).resolve().parent.parent / "assets" / "presets.json"
 
 
@@ -222,10 +223,9 @@ def draw_slice(volume: NDArray[Any], spacing_mm: Spacing, index: int, look: Look
     if look.crosshair is not None:
         x, y = on_screen(look.crosshair, shape, look)
         _draw_crosshair(pen, round(x * width_px), round(y * look.height_px), image.size)
+    taken = _draw_scale_bar(pen, width_px / width_mm, image.size) if look.scale_bar else None
     if look.letters:
-        _draw_letters(pen, edge_letters(look.plane, look.radiological), image.size)
-    if look.scale_bar:
-        _draw_scale_bar(pen, width_px / width_mm, image.size)
+        _draw_letters(pen, edge_letters(look.plane, look.radiological), image.size, taken)
     return np.asarray(image)
 
 
@@ -246,37 +246,41 @@ def _draw_crosshair(pen: ImageDraw.ImageDraw, x: int, y: int, size: tuple[int, i
             pen.line(line, fill=CROSSHAIR, width=1)
 
 
-def _draw_letters(pen: ImageDraw.ImageDraw, letters: tuple[str, str, str, str], size: tuple[int, int]) -> None:
+def _draw_letters(
+    pen: ImageDraw.ImageDraw,
+    letters: tuple[str, str, str, str],
+    size: tuple[int, int],
+    taken: tuple[float, float] | None = None,
+) -> None:
+    """The lower one stands above the scale bar where that reaches it; `taken`: the bar's left and upper end."""
     width, height = size
     font = _font(max(11, height // 22))
+    reach = width // 2 + font.getlength(letters[3]) / 2 + GAP_PX
+    lowest = height - 5 if taken is None or taken[0] > reach else round(taken[1]) - GAP_PX
     places = (
         (6, height // 2, "lm"),
         (width - 6, height // 2, "rm"),
         (width // 2, 5, "mt"),
-        (width // 2, height - 5, "mb"),
+        (width // 2, lowest, "mb"),
     )
     for letter, (x, y, anchor) in zip(letters, places, strict=True):
         pen.text((x, y), letter, font=font, fill=INK, anchor=anchor, stroke_width=1, stroke_fill=(0, 0, 0))
 
 
-def _draw_scale_bar(pen: ImageDraw.ImageDraw, px_per_mm: float, size: tuple[int, int]) -> None:
-    """A round length of about a fifth of the width, at the lower right."""
+def _draw_scale_bar(pen: ImageDraw.ImageDraw, px_per_mm: float, size: tuple[int, int]) -> tuple[float, float] | None:
+    """A round length of about a fifth of the width, at the lower right; returns how far left and up it reaches."""
     width, height = size
     length_mm = next((mm for mm in (100, 50, 20, 10, 5, 2, 1) if mm * px_per_mm <= 0.3 * width), 0)
     if not length_mm:
-        return
+        return None
     right, y = width - 10, height - 10
-    pen.line((right - length_mm * px_per_mm, y, right, y), fill=INK, width=2)
+    left = right - length_mm * px_per_mm
+    pen.line((left, y, right, y), fill=INK, width=2)
     words = f"{length_mm // 10} cm" if length_mm >= 10 else f"{length_mm} mm"
-    pen.text(
-        (right, y - 4),
-        words,
-        font=_font(max(10, height // 28)),
-        fill=INK,
-        anchor="rb",
-        stroke_width=1,
-        stroke_fill=(0, 0, 0),
-    )
+    style = {"font": _font(max(10, height // 28)), "anchor": "rb", "stroke_width": 1}
+    pen.text((right, y - 4), words, fill=INK, stroke_fill=(0, 0, 0), **style)
+    words_left, top, *_ = pen.textbbox((right, y - 4), words, **style)
+    return min(left, words_left), top
 
 
 @cache

@@ -118,6 +118,22 @@ def test_the_scale_bar_is_as_long_as_it_says():
     assert bar.sum() == pytest.approx(20 * 4, abs=2)  # 2 cm at 4 pixels per mm
 
 
+@pytest.mark.parametrize("spacing", [(0.3, 0.6, 1.0), (1.0, 1.0, 1.0), (2.0, 0.7, 1.0)])
+@pytest.mark.parametrize("height_px", [90, 240, 420])
+def test_the_lower_letter_and_the_scale_bar_never_touch(spacing, height_px):
+    volume = np.zeros((60, 70, 5), np.float32)
+    look = {"height_px": height_px}
+    bar = draw_slice(volume, spacing, 2, Look(letters=False, **look)).max(2) > 0
+    both = draw_slice(volume, spacing, 2, Look(**look)).max(2) > 0
+    letters = both & ~bar
+    width = both.shape[1]
+    letters[: height_px // 2] = letters[:, : width // 4] = letters[:, width - width // 4 :] = False  # the lower one
+    assert letters.any()
+    rows, columns = np.nonzero(letters)
+    around = bar[rows.min() - 1 : rows.max() + 2, columns.min() - 1 : columns.max() + 2]
+    assert not around.any()
+
+
 def test_a_window_spreads_its_range_and_clips_the_rest():
     brain = Window.of(width=80, level=40)
     assert to_levels(np.array([-1000.0, 0.0, 40.0, 80.0, 3000.0]), brain).tolist() == [0, 0, 128, 255, 255]
