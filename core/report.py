@@ -26,6 +26,7 @@ from core.report_checks import check_tables
 from core.report_figures import strip
 from core.runs import Run
 from core.statistics import MIN_CASES, mean_interval
+from core.synthrad import limits_words
 from core.types import PHYSICAL_UNITS, PLACE
 from core.workspace import Workspace
 
@@ -166,7 +167,8 @@ def _per_region(run: Run, result: Mapping[str, Any]) -> str:
     if not lines:
         return ""
     head = ["Given", "Made", "Where", *(METRICS[name].name for name in SHOWN)]
-    return f"<h2>By region and by SynthRAD's limits</h2>{_table(head, lines)}"
+    note = limits_words(recipe=result["protocol"]["normaliser"])
+    return f"<h2>By region and by SynthRAD's limits</h2><p class=note>{escape(note)}</p>{_table(head, lines)}"
 
 
 def _checks(run: Run) -> str:

@@ -9,6 +9,9 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from core.metrics import bounding_box, mae, psnr
@@ -18,6 +21,21 @@ from core.types import PLACE, Array
 LIMITS_HU = {"SynthRAD2023": (-1024.0, 3000.0), "SynthRAD2025": (-1024.0, 3071.0)}
 EDITION = "SynthRAD2025"
 METRICS_TOLD = ("mae", "psnr", "ms_ssim")
+
+
+def limits_words(edition: str = EDITION, recipe: Mapping[str, Any] | None = None) -> str:
+    """What is clipped before images are compared; `recipe`: how they were prepared, which may have cut more."""
+    low, high = LIMITS_HU[edition]
+    said = f"{edition}: both images are clipped to {_span(low, high)}, and PSNR's range is all of that."
+    scaling = (recipe or {}).get("normalise", {})
+    is_cut = scaling.get("ct") == "window" and scaling.get("clip")
+    if is_cut and (scaling["ct_low"] > low or scaling["ct_high"] < high):
+        said += f" When the CT was prepared it was cut to {_span(scaling['ct_low'], scaling['ct_high'])} already."
+    return said
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:.0f} to {high:.0f} HU".replace("-", "\N{MINUS SIGN}")
 
 
 class SynthRad:

@@ -14,7 +14,7 @@ from core.evaluate import evaluate
 from core.judging import CaseJudge, judged_mask
 from core.metrics import ms_ssim, psnr
 from core.regions import LESION_MARGIN_MM, regions_of
-from core.synthrad import LIMITS_HU, SynthRad
+from core.synthrad import LIMITS_HU, SynthRad, limits_words
 from tests.tiny_run import HU, SHAPE, load_tiny, prepared_case, tiny
 
 __all__ = ["tiny"]
@@ -74,6 +74,15 @@ def test_synthrad_clips_to_its_limits_and_takes_its_range_from_them(edition, hig
     assert found[f"psnr@{edition}"] == pytest.approx(psnr(a, b, mask, high + 1024), abs=1e-4)
     assert found[f"ms_ssim@{edition}"] == pytest.approx(ms_ssim(a + 1024, b + 1024, mask, high + 1024), abs=1e-6)
     assert LIMITS_HU[edition] == (-1024, high)
+
+
+def test_the_limits_are_told_and_what_was_cut_before():
+    minus = "\N{MINUS SIGN}"
+    assert f"SynthRAD2023: both images are clipped to {minus}1024 to 3000 HU" in limits_words("SynthRAD2023")
+    recipe = {"normalise": {"ct": "window", "clip": True, "ct_low": -1024.0, "ct_high": 2000.0}}
+    assert f"cut to {minus}1024 to 2000 HU already" in limits_words(recipe=recipe)
+    for changes in ({"clip": False}, {"ct": "percentiles"}, {"ct_high": 3071.0}):
+        assert "already" not in limits_words(recipe={"normalise": {**recipe["normalise"], **changes}})
 
 
 def test_evaluation_and_comparison_tell_the_same_of_regions_and_by_synthrad(labelled, tiny, workspace):

@@ -71,12 +71,12 @@ def place_words(place: str) -> str:
 def where_words(score: str) -> str:
     """Of which voxels a score tells, within a sentence."""
     from core.regions import region_words
-    from core.synthrad import LIMITS_HU
+    from core.synthrad import LIMITS_HU, limits_words
 
     place = place_of(score)
     if not place:
         return "the mask"
-    return f"the mask, by {place}'s limits" if place in LIMITS_HU else region_words(place).lower()
+    return f"the mask, by {limits_words(place)[:-1]}" if place in LIMITS_HU else region_words(place).lower()
 
 
 def score_table(table: Table, pair: Pair, metric: str) -> None:
@@ -94,6 +94,15 @@ def score_table(table: Table, pair: Pair, metric: str) -> None:
         placeholder="",
         alt=f"Scores of every run and baseline for {pair_words(pair)}",
     )
+    _tell_limits(table, metric)
+
+
+def _tell_limits(table: Table, metric: str) -> None:
+    """Where a challenge's limits cut the images before they are compared."""
+    from core.synthrad import LIMITS_HU, limits_words
+
+    if place_of(metric) in LIMITS_HU:
+        st.caption(limits_words(place_of(metric), table.protocol.get("normaliser")))
 
 
 def _line(table: Table, entry: Entry, pair: Pair, metric: str, scales: Mapping[str, Scale]) -> dict[str, Any]:

@@ -16,10 +16,12 @@ KINDS = {"synthesis": "Synthesis", "reconstruction": "Reconstruction"}
 
 def choose_metric(table: Table, pair: Pair) -> str:
     """A score of the whole mask, of a region, or by SynthRAD's protocol."""
+    from core.synthrad import limits_words
+
     places = scores_of(table, pair)
     tip = (
         "The voxels that are judged. A whole image can look right while a lesion is wrong. Regions come from the "
-        "label maps; SynthRAD clips to the challenge's Hounsfield limits."
+        f"label maps. {limits_words()}"
     )
     place = choose("Where", list(places), State.PLACE, place_words, tip) if len(places) > 1 else ""
     scores = {metric_of(name).name: name for name in places[place or ""]}
