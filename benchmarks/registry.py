@@ -7,6 +7,7 @@ from benchmarks import (
     coverage,
     damage,
     demo,
+    evaluate_page,
     factors,
     fusion,
     hallucination,
@@ -33,6 +34,9 @@ from benchmarks import (
 BENCHMARKS: dict[str, Benchmark] = {
     "demo": Benchmark("seconds to generate the demo cohort", demo.measure_demo, demo.TARGETS),
     "server": Benchmark("how quickly pages and slices come", server.measure_server, server.TARGETS),
+    "evaluate_page": Benchmark(
+        "how soon Evaluate opens with fifty runs", evaluate_page.measure_evaluate_page, evaluate_page.TARGETS
+    ),
     "read": Benchmark("reading beside SimpleITK", read.measure_read, read.TARGETS),
     "damage": Benchmark(
         "how much damage to compressed frames is noticed", damage.measure_damage, damage.TARGETS, is_quick=False
