@@ -24,6 +24,10 @@ from ui.views import turn_to, view_switch
 from ui.words import TIMES
 
 Table = Mapping[str, Any]
+NOT_RUNS = (
+    "A search's trainings only judge settings: each leaves out other cases. To look at images on Compare, press “Use "
+    "the best” and train a run of its own."
+)
 
 
 def search_picker() -> Job | None:
@@ -58,13 +62,15 @@ def _watch(job_id: str, was_active: bool) -> None:
         progress_of(job)
         if table is not None and has_scores:
             st.markdown("\n".join(f"- {sentence}" for sentence in sentences(table)))
+            if can_use:
+                st.caption(NOT_RUNS)
             _looks(job, table)
         elif job.state not in ENDED:
             st.caption("The first numbers come when the first training has ended.")
 
 
 def _best_button(job: Job, table: Table) -> None:
-    tip = "Fills the form of a new run with the best setting of this search, and with its seed"
+    tip = "Fills the form of a new run with the best setting of this search, and with its seed. Press Start there."
     if st.button("Use the best", icon=":material/input:", type="primary", key=f"use-{job.id}", help=tip):
         best = next(row for row in table["points"] if row["point"] == table["best"])
         st.session_state[State.PRESET] = preset_of(job, best["values"])

@@ -97,6 +97,7 @@ def test_what_a_search_found_is_told_and_its_best_setting_fills_the_form(dataset
     n = best["values"]["model.components"]
     assert f"**Best: components {n}, pixels 100.** MAE {best['mean']:.4f} (95 % interval" in words(page)
     assert "Cost: 4 trainings" in words(page)
+    assert "To look at images on Compare, press “Use the best”" in words(page)
     table = next(frame.value for frame in page.dataframe if "Verdict" in frame.value)
     assert next(iter(table["Verdict"])) == "best" and list(table["Folds"]) == ["2 of 2"] * 2
     for look in ("intervals", "all"):
