@@ -57,8 +57,8 @@ def unseen_line(jobs: Sequence[Job], title: Callable[[Job], str]) -> None:
     if not ended:
         return
     job = ended[0]
-    said = f"**{title(job)}**: {STATES[job.state].lower()}, {ago_words(job.status.ended)}; see {PLACES[job.kind].words}"
-    said += f". And {count_words(len(ended) - 1, 'other')}" if len(ended) > 1 else ""
+    said = f"**{title(job)}**: {STATES[job.state].lower()}, {ago_words(job.status.ended)}, see {PLACES[job.kind].words}"
+    said += f"; and {count_words(len(ended) - 1, 'other')}" if len(ended) > 1 else ""
     icon = ":material/check_circle:" if job.state == "finished" else ":material/info:"
     with st.container(key="cs-unseen", horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"{icon} {said}", width="stretch")

@@ -164,7 +164,7 @@ def test_news_says_where_it_is_seen_and_leads_there(
     job = new_job(workspace, kind, {name: run.id if value == "RUN" else value for name, value in params.items()})
     job.update(state="failed", attempt=1, ended=time.time() - 300, error="It broke.", code="BROKEN")
     page = AppTest.from_file(str(Path(PAGE).parents[1] / "app.py"), default_timeout=30).run()
-    assert f"failed, 5 minutes ago; see {place}" in words(page)
+    assert f"failed, 5 minutes ago, see {place}" in words(page)
     page.button(key="unseen-look").click().run()
     assert not page.exception
     assert page.title[0].value == title
