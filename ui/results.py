@@ -96,12 +96,12 @@ class Entry:
 
 def read_judged(runs: Iterable[Run]) -> list[Judged]:
     """The runs among these that have results."""
-    judged = [Judged(run, _gist(run.folder / RESULTS)) for run in runs if run.has_result]
+    judged = [Judged(run, _gist(run.folder / RESULTS, False)) for run in runs if run.has_result]
     return [item for item in judged if item.gist.models]
 
 
 @remembered(at_most=256)
-def _gist(path: Path, with_regions: bool = False) -> Gist:
+def _gist(path: Path, with_regions: bool) -> Gist:
     gist = read_gist(path.parent, with_regions)
     assert gist is not None  # there are results: they were asked for
     return gist
