@@ -61,6 +61,8 @@ def _open(folder: str) -> Figures:
                     visitor.open("evaluate")
                     figures[f"{name}_s"] = time.monotonic() - began
                     figures[f"{name}_processor_s"] = _processor_s(pid) - before_s
+                    if ("selectbox", "Look into") not in visitor.widgets:
+                        visitor.errors.append("evaluate: the runs are not there")
         figures["errors"] = sum(len(visitor.errors) for visitor in visitors)
     return figures
 
