@@ -126,7 +126,9 @@ def _draw(figure: Any, key: str, alt: str) -> None:
 
 def _table(job: Job, table: Table) -> None:
     rows = [_line(table, row) for row in table["points"]]
-    st.dataframe(rows, hide_index=True, width="stretch", height=min(38 + 35 * len(rows), 420), alt="All settings")
+    st.dataframe(
+        rows, hide_index=True, width="stretch", height="content" if len(rows) <= 11 else 420, alt="All settings"
+    )
     targets = table["target"] or "all that the model makes"
     st.caption(
         f"Of {targets}, on the 0-1 scale inside the mask; each case by a run that had not seen it. Verdicts compare "

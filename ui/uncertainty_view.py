@@ -133,6 +133,7 @@ def _where_table(found: Mapping[str, Any]) -> None:
     st.dataframe(
         pd.DataFrame(lines),
         hide_index=True,
+        height="content",
         column_config=COLUMNS,
         placeholder="",
         alt="Share of voxels inside their error bar, by tissue",
@@ -195,7 +196,9 @@ def _sparsification(found: Mapping[str, Any]) -> None:
     curves = found["sparsification"]
     figure = go.Figure()
     x = [100 * share for share in curves["left_out"]]
-    figure.add_scatter(x=[0, 95], y=[1, 1], name="at random", line={"color": QUIET, "dash": "dot", "width": 1.5})
+    figure.add_scatter(
+        x=[0, 95], y=[1, 1], mode="lines", name="at random", line={"color": QUIET, "dash": "dot", "width": 1.5}
+    )
     figure.add_scatter(x=x, y=curves["doubt"], name="most doubted first", line={"color": ACCENT, "width": 2.5})
     figure.add_scatter(x=x, y=curves["oracle"], name="worst first", line={"color": ink(), "width": 1.5})
     figure.update_layout(
