@@ -92,6 +92,7 @@ def test_what_the_user_can_mend_ends_the_job_with_its_sentence(workspace: Worksp
 
 def test_a_stopped_training_keeps_what_it_learnt(workspace: Workspace, dataset: Dataset) -> None:
     run = long_run(workspace, dataset)
+    until(run.history)
     LOCAL.cancel(run)
     LOCAL.wait(run, 30)
     assert run.state == "cancelled"
