@@ -168,7 +168,8 @@ def table_of(found: Mapping[str, Any]) -> Table:
     entries = []
     for name, rows in by_model.items():
         is_baseline = name not in chosen and name in cards and cards[name].is_baseline
-        entries.append(Entry(name, name, is_baseline, rows, None, costs.get(name, []), {}))
+        shown = name.replace("_", " ") if is_baseline else name
+        entries.append(Entry(shown, name, is_baseline, rows, None, costs.get(name, []), {}))
     return Table(entries, (), found["protocol"], (), is_pooled=True)
 
 

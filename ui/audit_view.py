@@ -84,7 +84,7 @@ def _usefulness(found: Row) -> None:
     lines = [
         {
             "pair": _pair(row),
-            "what": str(row["class"]).capitalize(),
+            "what": f"{row['class'][:1].upper()}{row['class'][1:]}",
             "kept": row["mean"],
             "interval": _span(row, ".0f", " %"),
             "real": row["dice_real"],
@@ -118,10 +118,10 @@ def _misalignment(found: Row) -> None:
     warned = [row for row in found["pairs"] if row["warns"]]
     askew = [row for row in found["pairs"] if row["is_askew"]]
     if askew:
-        said = ", ".join(_pair(row) for row in askew)
+        said = _pairs_words(askew, found["pairs"])
         st.warning(f"{said}: the synthesis fits better where the real image is moved. Check the alignment on Prepare.")
     if warned:
-        said = ", ".join(_pair(row) for row in warned)
+        said = _pairs_words(warned, found["pairs"])
         st.info(
             f"{said}: images that lie 1 to 3 voxels apart would make an error of this size by themselves. A better "
             "score than this may mean a better alignment, not a better model.",
@@ -147,6 +147,11 @@ def _misalignment(found: Row) -> None:
         figure = _curves(found["curves"])
         st.plotly_chart(figure, key="misalignment-chart", config=CONFIG, alt="Error of a perfect image when moved")
     st.caption(f"Means over {count_words(len(found['cases']), 'held-out case')} and all directions.")
+
+
+def _pairs_words(some: Sequence[Row], every: Sequence[Row]) -> str:
+    is_all = len(some) == len(every) > 1
+    return f"All {len(every)} pairs" if is_all else ", ".join(_pair(row) for row in some)
 
 
 def _move(value: float | None, unit: str = " voxels") -> str:

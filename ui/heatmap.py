@@ -134,7 +134,7 @@ def _add_cells(
     z: list[list[float | None]] = [[None] * n_columns for _ in range(n_rows)]
     text = [[""] * n_columns for _ in range(n_rows)]
     for pair, (row, column) in places.items():
-        z[row][column] = cells[pair].gain or 0.0
+        z[row][column] = (cells[pair].gain or 0.0) if cells[pair].words else None
         text[row][column] = cells[pair].words
     full = FULL_COLOUR.get(look.metric.partition(PLACE)[0], USUAL_FULL)
     reach = min(max((abs(cell.gain) for cell in cells.values() if cell.gain), default=full), full)

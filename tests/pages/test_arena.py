@@ -59,7 +59,7 @@ def test_a_finished_arena_shows_one_table_one_figure_and_the_claims(workspace, d
     page = to_arena()
     assert not page.exception and not page.error
     assert "Finished" in " ".join(str(badge.value) for badge in page.get("badge") or page.markdown)
-    assert {"constant", "linear (baseline)", "mean_image (baseline)"} <= set(page.dataframe[0].value["name"])
+    assert {"constant", "linear (baseline)", "mean image (baseline)"} <= set(page.dataframe[0].value["name"])
     assert len(page.get("plotly_chart")) == 1
     assert "minus the rival's on the same case" in words(page)
     assert page.query_params[State.ARENA] in (job.id, [job.id])
