@@ -19,15 +19,14 @@ from streamlit.web import cli
 import ui
 
 M_ARENA_MAX, ARENAS = -8, 2  # of glibc's mallopt
+CACHES = "streamlit.runtime.caching.cache_data_api"  # its log
 APP = Path(__file__).resolve().parents[1] / "app.py"
 LATE = ("core.models", "core.compare", "core.latent", "core.search", "plotly.graph_objects", "PIL.Image")
 
 
 def import_what_pages_need() -> None:
     """All modules of `ui`, and those of others that pages import when they first need them."""
-    logging.getLogger("streamlit.runtime.caching.cache_data_api").setLevel(
-        logging.ERROR
-    )  # that no server runs yet is no news
+    logging.getLogger(CACHES).setLevel(logging.ERROR)  # that no server runs yet is no news
     for module in pkgutil.iter_modules(ui.__path__, "ui."):
         importlib.import_module(module.name)
     for name in LATE:
