@@ -184,7 +184,8 @@ def test_every_image_of_a_real_head_loses_the_same_face(real_data: Path, referen
         assert not (removed(piece, done, name) & brain).any()
 
 
-@pytest.mark.parametrize("modality", ["T2", pytest.param("FLAIR", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("modality", ["T2", "FLAIR"])
 def test_the_brain_of_a_real_head_is_found_without_t1_too(real_data: Path, modality: str) -> None:
     folder = real_data / "brain_ms_native" / "MSL04"
     t1, other = read(folder / "T1.nii.gz", "T1"), read(folder / f"{modality}.nii.gz", modality)
