@@ -35,6 +35,9 @@ def _blend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODELS, "blend", Blend)
 
 
+ROW = {"model": "ae", "case": "case-0", "given": ["T1"], "target": "T2", "mae": 0.5, "mae@lesion": 0.25}
+
+
 @pytest.fixture
 def full(tmp_path: Path) -> Workspace:
     """A workspace with a cohort, a dataset, a finished run, and what must not leave it."""
@@ -45,7 +48,7 @@ def full(tmp_path: Path) -> Workspace:
     (run.folder / "previews").mkdir()
     np.savez(run.folder / "previews" / "000010.npz", source__T1=np.zeros((4, 5), np.float16))
     np.savez(run.embedding_path, z=np.zeros((3, 2), np.float32), case=np.array(["case-0"] * 3))
-    run.write_result({"rows": [{"target": "T2", "mae": 0.5, "mae@lesion": 0.25}]})
+    run.write_result({"rows": [ROW]})
     write_doubt(run, {"run": run.id, "protocol": {}, "pairs": []})
     run.update(state="finished", note="said by somebody", pid=77, created=5.0, started=6.0, ended=9.0)
     (run.folder / "log.txt").write_text("/home/somebody")
@@ -109,7 +112,7 @@ def test_a_workspace_comes_in_elsewhere_as_it_went_out(full: Workspace, export: 
         [{"step": 1, "split": "train", "total": 0.5}],
     )
     assert run.result == Run.open(full, run_id).result
-    assert run.result["rows"] == [{"target": "T2", "mae": 0.5, "mae@lesion": 0.25}]
+    assert run.result["rows"] == [ROW]
     assert take_in(other, export) == {"added": [], "already": result["added"]}
 
 
