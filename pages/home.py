@@ -51,14 +51,15 @@ failure_notice("demo", "Making the demo")
 for number, (cell, (title, words)) in enumerate(zip(st.columns(3, gap="medium"), STEPS, strict=True), 1):
     with cell.container(border=True, height="stretch"):
         st.markdown(f"**{number}. {title}**  \n{words}")
-button, about = st.columns([1, 5], vertical_alignment="center")
-with button, guard():
-    demo_button()
-about.caption(
-    f"{N_CASES} simulated patients in six modalities, with a trained model; ready in about a minute.  \n"
-    "Your own images: open Data. They stay on this machine, and names, dates and numbers that identify a patient "
-    "are removed before anything is stored."
-)
+with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+    with st.container(width="content"), guard():
+        demo_button()
+    st.caption(
+        f"{N_CASES} simulated patients in six modalities, with a trained model; ready in about a minute.  \n"
+        "Your own images: open Data. They stay on this machine, and names, dates and numbers that identify a patient "
+        "are removed before anything is stored.",
+        width="stretch",
+    )
 with guard():
     workspace_notice()
 with guard():
