@@ -32,7 +32,7 @@ SETTLE_S = 600.0  # for the trainings that are still under way
 
 
 def measure_load() -> Figures:
-    """`--quick`: 4 visitors, 1 of whom trains, for 30 seconds, on a demo of three."""
+    """`--quick`: 4 visitors, 2 of whom train, for 30 seconds, on a demo of three."""
     n_visitors, n_trainers, seconds = (4, 2, 30.0) if is_quick_try() else (30, 10, 300.0)
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from threading import Lock
@@ -46,7 +47,7 @@ def remembered(
                     known.move_to_end(key)
                     return known[key]
             answer = read(path, *args, **kwargs)
-            if age_ns > SETTLED_NS:
+            if age_ns > SETTLED_NS and _is_still(path, stamp):
                 with lock:
                     known[key] = answer
                     while len(known) > at_most:
@@ -56,6 +57,13 @@ def remembered(
         return of
 
     return wrap
+
+
+def _is_still(path: Path, stamp: str) -> bool:
+    """Whether what was read since is of that stamp: another file may have come to lie there meanwhile."""
+    with suppress(FileNotFoundError):
+        return file_stamp(path) == stamp
+    return False
 
 
 def _stamp_and_age(path: Path) -> tuple[str, int]:

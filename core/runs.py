@@ -30,6 +30,7 @@ from core.workspace import Workspace, new_id, read_json, safe_name, write_json
 State = Literal["queued", "running", "finished", "failed", "cancelled", "lost", "paused"]
 ENDED: tuple[State, ...] = ("finished", "failed", "cancelled", "lost")
 EXPORT = "export.zip"  # in the folder of a job that packed the workspace
+RECORDS = 8192  # of jobs of all visitors, a few kB each
 START_GRACE_S = 60.0  # a worker that has not reported after this time never will
 
 
@@ -260,17 +261,17 @@ class Run(Job):
         return sorted((self.folder / "previews").glob("*.npz"))
 
 
-@remembered()
+@remembered(at_most=RECORDS)
 def _read_spec(path: Path) -> dict[str, Any]:
     return dict(read_json(path))
 
 
-@remembered()
+@remembered(at_most=RECORDS)
 def _read_status(path: Path) -> Status:
     return Status(**read_json(path))
 
 
-@remembered()
+@remembered(at_most=RECORDS)
 def _read_config(path: Path) -> RunConfig:
     return build(RunConfig, read_json(path))
 

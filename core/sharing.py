@@ -19,16 +19,18 @@ from core.workspace import Workspace, new_id
 FOLDER = "shared/results"
 VERSION = 1  # raised when the same settings lead to other weights than before
 KEPT = ("weights.safetensors", "weights.sha256", "history.jsonl", "previews")
+BROUGHT_IN = ".brought-in"  # in a dataset that came in a file: nobody here has worked out its fingerprint
 TAKEN_OVER = "Exactly this was trained here before; its result was taken over."
 AHEAD = "Another visitor is training exactly this; you get its result when it is there."
 
 
 def can_share(run: Run, workspace: Workspace) -> bool:
-    """Whether a run is a guest's, on generated data, and decided by its settings alone."""
+    """Whether a run is a guest's, on data that were generated here, and decided by its settings alone."""
     if not workspace.owner or run.config.train.init_from:
         return False
     path = workspace.datasets / run.config.dataset / "index.json"
-    return path.exists() and Dataset(path.parent).is_simulated
+    is_from_here = path.exists() and not path.with_name(BROUGHT_IN).exists()
+    return is_from_here and Dataset(path.parent).is_simulated
 
 
 def key_of(run: Run) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from core.remembered import file_stamp
 from core.runs import list_runs
 from ui.bars_view import OFF, choose_bars, with_doubt
 from ui.comparison import caveat, metric_row, panes_of, scale_note
@@ -124,7 +125,8 @@ def page() -> None:
     with picture:
         remarks(loaded, case_id, given, target, result)
         bars = "" if rule == OFF else doubt_stamp(run)
-        key = (rule, bars, str(loaded.dataset.folder), run.id, loaded.dataset.fingerprint, *given)
+        weights = file_stamp(run.weights_path)
+        key = (rule, bars, str(loaded.dataset.folder), run.id, weights, loaded.dataset.fingerprint, *given)
         doubt = doubt_of(place, run, case_id, pair, rule) if pair and rule != OFF else None
         panes, payload = drawn(key, result, loaded.dataset, case_id, target, doubt)
         slice_view(panes, loaded.dataset.affine(case_id), payload, result.mask)

@@ -73,11 +73,11 @@ def offer_report(entry: Entry) -> None:
 def choose_entry(table: Table, pair: Pair, metric: str) -> Entry:
     """The run that was chosen on another page or that news told of, else the best one."""
     runs = {entry.name: entry for entry in ranked(table.runs, pair, metric) or table.runs}
-    if st.session_state.get("entry") not in runs:
+    if st.session_state.get(State.ENTRY) not in runs:
         chosen = st.session_state.get(State.RUN)
         followed = [name for name, entry in runs.items() if chosen in entry.run_of.values()]
-        st.session_state["entry"] = (*followed, *runs)[0]
-    entry = runs[st.selectbox("Look into", list(runs), key="entry", help="One run in detail.", width=280)]
+        st.session_state[State.ENTRY] = (*followed, *runs)[0]
+    entry = runs[st.selectbox("Look into", list(runs), key=State.ENTRY, help="One run in detail.", width=280)]
     for run_id in set(entry.run_of.values()):
         looked_at("evaluate", run_id)
     return entry

@@ -51,11 +51,12 @@ failure_notice("demo", "Making the demo")
 for number, (cell, (title, words)) in enumerate(zip(st.columns(3, gap="medium"), STEPS, strict=True), 1):
     with cell.container(border=True, height="stretch"):
         st.markdown(f"**{number}. {title}**  \n{words}")
+wait = "" if is_ready(workspace()) else "; ready in about a minute"
 with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
     with st.container(width="content"), guard():
         demo_button()
     st.caption(
-        f"{N_CASES} simulated patients in six modalities, with a trained model; ready in about a minute.  \n"
+        f"{N_CASES} simulated patients in six modalities, with a trained model{wait}.  \n"
         "Your own images: open Data. They stay on this machine, and names, dates and numbers that identify a patient "
         "are removed before anything is stored.",
         width="stretch",

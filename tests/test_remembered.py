@@ -81,6 +81,21 @@ def test_the_answer_that_was_not_asked_for_the_longest_is_forgotten_first(tmp_pa
     assert reads == [a, b, c, b]
 
 
+def test_what_came_to_lie_there_while_it_was_read_is_not_taken_for_the_file_of_before(tmp_path):
+    """One visitor's link is replaced between the look at its stamp and the reading; another's is still the old file."""
+    mine, shared = tmp_path / "mine", old_file(tmp_path / "shared", "old")
+    os.link(shared, mine)
+
+    @remembered()
+    def read(path: Path) -> str:
+        if path == mine:
+            os.replace(old_file(tmp_path / "fresh", "private"), mine)
+        return path.read_text()
+
+    assert read(mine) == "private"
+    assert read(shared) == "old"
+
+
 def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path, words):
     with pytest.raises(FileNotFoundError):
         words(tmp_path / "nothing")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import streamlit as st
 
@@ -95,6 +96,8 @@ def job_row(job: Job) -> None:
             resume_button(job, f"banner-resume-{job.id}")
         if job.is_cancel_requested:
             st.caption("Stopping", width="content")
+        elif job.is_pause_requested and status.state in ("queued", "running"):
+            st.caption("Pausing", width="content")
         elif st.button(
             "Cancel", key=f"cancel-{job.id}", icon=":material/close:", help="Ends it; what a training learnt is kept"
         ):
@@ -119,7 +122,15 @@ def job_title(job: Job) -> str:
         return f"{name} settings of {config['model']} on {config['dataset']}"
     if job.kind == "arena":
         return f"{name} on {job.params['config']['dataset']}"
-    return f"{name} {job.config.model} on {job.config.dataset}" if isinstance(job, Run) else name
+    run = job if isinstance(job, Run) else _run_of(job)
+    return f"{name} {run.config.model} on {run.config.dataset}" if run else name
+
+
+def _run_of(job: Job) -> Run | None:
+    """The training that a job works with; None for other jobs, and where it is gone."""
+    with suppress(UserError):
+        return Run.open(workspace(), str(job.params["run"])) if "run" in job.params else None
+    return None
 
 
 def job_words(job: Job) -> str:
@@ -171,13 +182,13 @@ def start_job(kind: str, params: dict[str, object]) -> Job:
 
 def begin(job: Job) -> None:
     """Hand new work to the backend; what is refused leaves nothing behind."""
+    if isinstance(job, Run):
+        tell_if_same(job)  # before it has a worker, which alone writes its state from then on
     try:
         backend().start(job)
     except UserError:
         job.delete()
         raise
-    if isinstance(job, Run):
-        tell_if_same(job)
 
 
 def _cancel(job: Job) -> None:

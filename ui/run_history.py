@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from os import SEEK_END
 from typing import Any
 
 import plotly.graph_objects as go
@@ -32,6 +33,8 @@ class Tail:
         if not path.exists():
             return
         with path.open("rb") as stream:
+            if stream.seek(0, SEEK_END) < self.offset:  # it went back to a checkpoint: lines were taken back
+                self.offset, self.lines = 0, []
             stream.seek(self.offset)
             fresh = stream.read()
         whole = fresh[: fresh.rfind(b"\n") + 1]

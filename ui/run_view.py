@@ -24,6 +24,8 @@ from ui.views import view_switch
 from ui.words import STATES, ago_words, count_words
 
 POLL = "2s"
+TOLD_HERE = {"evaluate": "Evaluating", "embed": "Embedding"}  # what failed; of other work its own page tells
+DONE_WITH_RUNS = (*TOLD_HERE, "uncertainty", "audit")
 LOOKS = {"curves": "Curves", "pictures": "Pictures", "log": "Log", "settings": "Settings"}
 
 
@@ -165,7 +167,7 @@ def _hindrance(run: Run, kind: str) -> str:
 
 
 def _jobs_of(run: Run, kind: str = "") -> list[Job]:
-    jobs = (job for job in list_jobs(workspace()) if job.kind in ("evaluate", "embed"))
+    jobs = (job for job in list_jobs(workspace()) if job.kind in DONE_WITH_RUNS)
     return [job for job in jobs if job.params.get("run") == run.id and kind in ("", job.kind)]
 
 
@@ -183,6 +185,8 @@ def _lacking(run: Run, kind: str) -> str:
 def delete_run(run: Run) -> None:
     """Remove it, and the records of the work that was done with it."""
     for job in _jobs_of(run):
+        if job.state not in ENDED:
+            backend().cancel(job)
         job.delete()
     run.delete()
     st.session_state.pop(State.HISTORY, None)
@@ -219,9 +223,8 @@ def _progress(run: Run, lines: list[dict[str, Any]]) -> None:
     parts += ["embedded"] if run.embedding_path.exists() else []
     st.caption(" · ".join(part for part in parts if part))
     for job in _jobs_of(run):
-        if job.state in ("failed", "lost"):
-            words = "Evaluating" if job.kind == "evaluate" else "Embedding"
-            st.error(f"{words} did not work. {job.status.error}", icon=":material/error:")
+        if job.kind in TOLD_HERE and job.state in ("failed", "lost"):
+            st.error(f"{TOLD_HERE[job.kind]} did not work. {job.status.error}", icon=":material/error:")
             break
 
 

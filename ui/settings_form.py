@@ -168,7 +168,9 @@ def _just_beside(field: FieldInfo, limit: float, side: int) -> float:
 
 
 def _help(field: FieldInfo, low: float | None, high: float | None) -> str:
-    limits = [f"from {low:g}" if low is not None else "", f"up to {high:g}" if high is not None else ""]
+    above = next((rule.gt for rule in field.metadata if hasattr(rule, "gt")), None)
+    least = f"above {above:g}" if above is not None else f"from {low:g}" if low is not None else ""
+    limits = [least, f"up to {high:g}" if high is not None else ""]
     said = " ".join(part for part in limits if part)
     return f"{field.description or ''}" + (f" ({said})" if said else "")
 

@@ -38,6 +38,7 @@ class State:
     LINES = "lines"
     BESIDE = "beside"
     TASK = "task"
+    ENTRY = "entry"  # Evaluate: the line of the table that is looked into
     RUN_VIEW = "run_view"
     BARS = "bars"  # Compare: whose error bars are shown
     AUDIT = "audit"  # Evaluate: which further check of a run is shown

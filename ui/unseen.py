@@ -96,6 +96,7 @@ def _look(job: Job) -> None:
 def _choose_run(run_id: str) -> None:
     """For the page that is opened: the run, and the dataset under which Evaluate has it."""
     st.session_state[State.RUN] = run_id
+    st.session_state.pop(State.ENTRY, None)  # Evaluate looks into this run, whichever it looked into before
     try:
         st.session_state[State.DATASET] = Run.open(workspace(), run_id).config.dataset
     except NotFoundError:

@@ -22,6 +22,7 @@ from core.dataset import Dataset
 from core.errors import InvalidConfigError, RefusedError
 from core.progress import Progress, silent
 from core.runs import Status
+from core.sharing import BROUGHT_IN
 from core.unpack import Member, unpack
 from core.workspace import Workspace, new_id, write_json
 
@@ -154,6 +155,8 @@ def _add(workspace: Workspace, whole: Path, thing: str) -> None:
     folder, target = whole / thing, workspace.root / thing
     if thing.startswith("runs/"):
         _settle(folder)
+    if thing.startswith("datasets/"):
+        (folder / BROUGHT_IN).touch()
     target.parent.mkdir(parents=True, exist_ok=True)
     os.rename(folder, target)
 

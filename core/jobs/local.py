@@ -32,7 +32,7 @@ from core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE_TICK_S = 0.5  # pages of all visitors together look after a queue no more often than its keeper
-STOP_PATIENCE_S = 10.0  # a worker looks for the cancel flag between steps; after this time it is killed
+STOP_PATIENCE_S = 30.0  # a worker looks for the cancel flag between steps; after this time without a word it is killed
 KEEPER_LOCK = ".keeper.lock"
 
 

@@ -18,7 +18,7 @@ from core.runs import Job
 ROOT = Path(__file__).resolve().parents[2]
 ARRIVAL_S = 30.0  # from the hand-over until the cluster must know the job
 ASK_EVERY_S = 1.0
-STOP_PATIENCE_S = 10.0  # a worker looks for the flag between steps; after this time the cluster is asked, and again
+STOP_PATIENCE_S = 30.0  # a worker looks for the flag between steps; after this time the cluster is asked, and again
 HUNG_S = 900.0
 
 
@@ -110,9 +110,10 @@ def _waits_again(base: Path, entry: Entry) -> bool:
 
 
 def is_overdue(job: Job, patience_s: float) -> bool:
-    """Whether a stop was asked for longer ago than that."""
+    """Whether a stop was asked for longer ago than that, and the worker has not been heard of for as long."""
     with contextlib.suppress(FileNotFoundError):
-        return time.time() - (job.folder / "cancel").stat().st_mtime > patience_s
+        asked = (job.folder / "cancel").stat().st_mtime
+        return time.time() - max(asked, job.status.heartbeat) > patience_s
     return False
 
 

@@ -51,6 +51,7 @@ class JobProgress:
             return
         self.ticket.check()
         if self.job.is_cancel_requested:
+            self.job.update(heartbeat=time.time())  # from now on there is time to keep what was learnt
             raise Cancelled
         if self.job.is_pause_requested:
             raise Paused

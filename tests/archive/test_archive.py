@@ -21,6 +21,7 @@ from core.jobs.worker import execute
 from core.measured_doubt import write_doubt
 from core.models import MODELS
 from core.runs import EXPORT, Run, new_job
+from core.sharing import BROUGHT_IN
 from core.synthesis import load_run
 from core.uploads import stage
 from core.workspace import Workspace, write_json
@@ -114,6 +115,7 @@ def test_a_workspace_comes_in_elsewhere_as_it_went_out(full: Workspace, export: 
     assert run.result == Run.open(full, run_id).result
     assert run.result["rows"] == [ROW]
     assert take_in(other, export) == {"added": [], "already": result["added"]}
+    assert (other.datasets / "tiny" / BROUGHT_IN).exists() and not (full.datasets / "tiny" / BROUGHT_IN).exists()
 
 
 def test_secrets_uploads_logs_and_words_of_others_stay_behind(full: Workspace, export: Path, tmp_path: Path) -> None:

@@ -138,10 +138,10 @@ def test_a_stop_is_asked_for_until_it_holds_and_no_process_here_is_touched(head,
     let_it_run(run, head)
     RAY.cancel(run)
     for _ in range(3):
-        RAY.enforce(run)
+        RAY.tick(workspace)
     assert head.stops == 3 and run.state == "running"
     head.status = "STOPPED"
-    RAY.enforce(run)
+    RAY.tick(workspace)
     assert run.state == "cancelled" and state_in_queue(run, workspace)[0] == "cancelled" and not touched
 
 

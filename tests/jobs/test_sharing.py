@@ -14,7 +14,7 @@ from core.jobs.retire import retire
 from core.jobs.same import tell_if_same
 from core.jobs.worker import execute
 from core.runs import Run
-from core.sharing import AHEAD, TAKEN_OVER, can_share, key_of
+from core.sharing import AHEAD, BROUGHT_IN, TAKEN_OVER, can_share, key_of
 from core.train import make_config
 from core.workspace import Workspace, read_json, write_json
 from tests.tiny_run import make_dataset
@@ -73,6 +73,10 @@ def test_real_images_and_the_machine_s_own_runs_are_shared_with_nobody(workspace
     place = guest(new_token())
     run, own = new_run(place), new_run(workspace)
     assert can_share(run, place) and not can_share(own, workspace)
+    brought_in = place.datasets / "tiny" / BROUGHT_IN
+    brought_in.touch()  # its fingerprint is what a file claimed: whoever trains on it must not train for others
+    assert not can_share(run, place)
+    brought_in.unlink()
     index = place.datasets / "tiny" / "index.json"
     write_json(index, {**read_json(index), "simulated": False})
     assert not can_share(run, place)
