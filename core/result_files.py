@@ -35,5 +35,7 @@ def read_results(folder: Path, with_regions: bool = True) -> Any:
     found = read_json(path) if path.exists() else None
     if not found or not with_regions or not (folder / REGIONS).exists():
         return found
-    rows = [row | scores for row, scores in zip(found["rows"], read_json(folder / REGIONS), strict=True)]
-    return {**found, "rows": rows}
+    regional = read_json(folder / REGIONS)
+    if len(regional) != len(found["rows"]):  # of other results: writing these was cut short
+        return found
+    return {**found, "rows": [row | scores for row, scores in zip(found["rows"], regional, strict=True)]}

@@ -165,12 +165,15 @@ def test_news_says_where_it_is_seen_and_leads_there(
     job.update(state="failed", attempt=1, ended=time.time() - 300, error="It broke.", code="BROKEN")
     page = AppTest.from_file(str(Path(PAGE).parents[1] / "app.py"), default_timeout=30).run()
     assert f"failed, 5 minutes ago, see {place}" in words(page)
+    page.session_state["entry"] = "what Evaluate looked into before"
     page.button(key="unseen-look").click().run()
     assert not page.exception
     assert page.title[0].value == title
     for key, value in chosen.items():
         assert page.session_state[key] == (job.id if value == "JOB" else value)
     assert job.is_seen
+    if title == "Evaluate":
+        assert "entry" not in page.session_state
 
 
 @pytest.mark.parametrize(("state", "attempt"), [("cancelled", 1), ("running", 1), ("finished", 0)])

@@ -217,6 +217,14 @@ def test_history_is_read_on_and_a_half_written_line_waits(running):
     assert [one["step"] for one in tail.lines] == [10, 20, 30, 40, 50]
 
 
+def test_lines_that_a_run_took_back_are_forgotten(running):
+    tail = Tail(running.id)
+    tail.follow(running)
+    (running.folder / "history.jsonl").write_text("".join(json.dumps(line(step)) + "\n" for step in (10, 20)))
+    tail.follow(running)
+    assert [one["step"] for one in tail.lines] == [10, 20]
+
+
 @pytest.mark.parametrize("n", [1, 2, 999, 1000, 1001, 2500, 100_000])
 def test_no_curve_has_more_than_a_thousand_points_and_the_last_is_kept(n):
     lines = [line(step) for step in range(1, n + 1)]
