@@ -167,7 +167,8 @@ def _marks(dataset: Dataset, case_id: str, modality: str) -> np.ndarray[Any, np.
 def _is_fitted(marks: Sequence[np.ndarray[Any, np.dtype[np.float64]]]) -> bool:
     """Whether 0 and 1 are exactly percentiles or ends of these voxels, or their mean and deviation the middle's."""
     n, below, low, above, high, total, squares = np.sum(marks, axis=0)
-    at_tails = _is_tail(below, low, n) and _is_tail(above, high, n)
+    ends = ((below, low), (above, high))
+    at_tails = any(_is_tail(*end, n) for end in ends) and all(_is_tail(*end, n) or _is_tied(*end, n) for end in ends)
     at_ends = low > 0 and below == 0 and above == 0 and 0 < high <= 2
     mean = total / n
     is_standard = abs(mean - 0.5) < 1e-3 and abs(np.sqrt(max(squares / n - mean**2, 0)) - 1 / 6) < 2e-3
@@ -179,6 +180,11 @@ def _is_tail(beyond: float, reached: float, n: float) -> bool:
     tolerance = EXACT + 2 / n
     shares = [reached / n] if beyond == 0 else [beyond / n, reached / n]
     return any(min(shares) - tolerance < tail < max(shares) + tolerance for tail in TAILS)
+
+
+def _is_tied(beyond: float, reached: float, n: float) -> bool:
+    """Whether so many voxels share the utmost value that a percentile in use may be it."""
+    return beyond == 0 and reached > 2 and reached / n > min(TAILS)
 
 
 def _task_scales(dataset: Dataset, split: Split, tasks: Sequence[Task]) -> list[str]:

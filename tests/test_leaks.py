@@ -153,6 +153,18 @@ def test_a_percentile_on_which_many_equal_values_lie_is_found_too(workspace):
     assert kinds(written(workspace, people, (float(high - low), float(low)))) == {"normaliser"}
 
 
+@pytest.mark.parametrize(("fitted_on", "is_leak"), [(NAMES, True), (SPLIT.train, False)])
+def test_a_percentile_is_found_where_the_lowest_values_were_cut_off_before(workspace, fitted_on, is_leak):
+    mask = anatomy(0)[1]
+    raw = {name: (5 + n) * images_of(n)["T1"] for n, name in enumerate(NAMES)}
+    raw = {name: np.maximum(x - np.quantile(x[mask], 0.01), 0) for name, x in raw.items()}
+    low, high = np.percentile(np.concatenate([raw[name][mask] for name in fitted_on]), [0.5, 99.5])
+    assert low == 0
+    people = {name: {"T1": ((x - low) / (high - low)).astype(np.float32)} for name, x in raw.items()}
+    dataset = written(workspace, people, (float(high - low), float(low)))
+    assert kinds(dataset) == ({"normaliser"} if is_leak else set())
+
+
 @pytest.mark.parametrize(("fitted_on", "is_leak"), [(range(8), True), (range(6), False)])
 def test_a_task_number_scaled_by_all_cases_is_found(workspace, fitted_on, is_leak):
     dataset = written(workspace, strangers())

@@ -21,6 +21,7 @@ from core.runs import Job, Run, list_jobs, list_runs
 from core.train import make_config
 from core.workspace import Workspace, atomic_write
 from tests.pages.driving import button, open_page, words
+from ui.run_form import model_cards
 from ui.run_history import MAX_POINTS, Tail, steps_per_second, thinned
 from ui.state import State
 
@@ -61,6 +62,7 @@ def test_an_empty_workspace_says_what_to_do(workspace):
 
 
 def test_every_model_can_be_chosen_and_its_form_draws(dataset):
+    model_cards.clear()  # another test may have had a model of its own
     page = opened()
     assert not page.exception and not page.error
     models = page.radio(key="train-model")
