@@ -18,10 +18,7 @@ from core.remembered import remembered
 from core.types import Affine, Array, Case, Label, Volume
 from core.workspace import Workspace, atomic_write, new_id, plain, read_json, safe_name, write_json
 
-
-@remembered(at_most=2048)
-def _read_record(path: Path) -> dict[str, Any]:
-    return dict(read_json(path))
+_read_record = remembered(at_most=2048)(read_json)
 
 
 @dataclass(frozen=True)

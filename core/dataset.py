@@ -22,6 +22,8 @@ from core.remembered import remembered
 from core.types import PHYSICAL_UNITS, Affine, Array, Label
 from core.workspace import Workspace, read_json, safe_name, write_json
 
+_read_index = remembered(at_most=64)(read_json)
+
 
 @dataclass(frozen=True)
 class Split:
@@ -221,11 +223,6 @@ class Dataset:
     def delete(self) -> None:
         """Remove the dataset; its cohort stays."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-@remembered(at_most=64)
-def _read_index(path: Path) -> dict[str, Any]:
-    return dict(read_json(path))
 
 
 def fingerprint_of(records: Sequence[Mapping[str, Any]]) -> str:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
+from core.remembered import remembered
 from core.runs import Run
 from core.workspace import read_json, write_json
 
 FILE = "uncertainty.json"
+_read = remembered(at_most=8)(read_json)
 
 
 def read_doubt(run: Run) -> dict[str, Any] | None:
     """protocol and pairs; None before a measurement, or where the weights are others since."""
     path = run.folder / FILE
-    found = _read(path, path.stat().st_mtime_ns) if path.exists() else None
+    found = _read(path) if path.exists() else None
     return found if found and found["protocol"].get("weights") == run.weights_sum else None
-
-
-@lru_cache(maxsize=8)
-def _read(path: Path, changed: int) -> dict[str, Any]:
-    return dict(read_json(path))
 
 
 def write_doubt(run: Run, record: dict[str, Any]) -> None:

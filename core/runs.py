@@ -32,6 +32,7 @@ ENDED: tuple[State, ...] = ("finished", "failed", "cancelled", "lost")
 EXPORT = "export.zip"  # in the folder of a job that packed the workspace
 RECORDS = 8192  # of jobs of all visitors, a few kB each
 START_GRACE_S = 60.0  # a worker that has not reported after this time never will
+_read_spec = remembered(at_most=RECORDS)(read_json)
 
 
 @dataclass(frozen=True)
@@ -259,11 +260,6 @@ class Run(Job):
     def previews(self) -> list[Path]:
         """Sample reconstructions, previews/STEP.npz, in the order of steps."""
         return sorted((self.folder / "previews").glob("*.npz"))
-
-
-@remembered(at_most=RECORDS)
-def _read_spec(path: Path) -> dict[str, Any]:
-    return dict(read_json(path))
 
 
 @remembered(at_most=RECORDS)

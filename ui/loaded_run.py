@@ -66,13 +66,13 @@ def _files(place: Workspace, run: Run) -> tuple[Path, ...]:
     )
 
 
-def _stamps(place: Workspace, run: Run) -> tuple[int, ...]:
+def _stamps(place: Workspace, run: Run) -> tuple[str, ...]:
     """Changes when the weights or the dataset are written anew."""
-    return tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in _files(place, run))
+    return tuple(file_stamp(file) if file.exists() else "" for file in _files(place, run))
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the model")
-def _load(root: str, run_id: str, stamps: tuple[int, ...]) -> Any:
+def _load(root: str, run_id: str, stamps: tuple[str, ...]) -> Any:
     from core.synthesis import load_run
 
     share_cores()
@@ -81,7 +81,7 @@ def _load(root: str, run_id: str, stamps: tuple[int, ...]) -> Any:
 
 
 @st.cache_resource(max_entries=16, show_spinner="Synthesising")
-def _compare(root: str, run_id: str, stamps: tuple[int, ...], case_id: str, given: tuple[str, ...], target: str) -> Any:
+def _compare(root: str, run_id: str, stamps: tuple[str, ...], case_id: str, given: tuple[str, ...], target: str) -> Any:
     from core.compare import compare_case
 
     loaded = _load(root, run_id, stamps)
@@ -91,7 +91,7 @@ def _compare(root: str, run_id: str, stamps: tuple[int, ...], case_id: str, give
 
 @st.cache_resource(max_entries=16, show_spinner="Looking for doubt")
 def _doubt(
-    root: str, run_id: str, stamps: tuple[int, ...], case_id: str, shown: tuple[str, ...], _pair: dict[str, Any]
+    root: str, run_id: str, stamps: tuple[str, ...], case_id: str, shown: tuple[str, ...], _pair: dict[str, Any]
 ) -> Any:
     from core.error_bars import half_width
     from core.invented import flags
