@@ -10,6 +10,7 @@ import io
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,7 @@ from core.workspace import atomic_write
 Level = Literal["slice", "case"]
 FIELDS = ("z", "case", "modality", "slice")  # of an Embedding, and the keys of its file
 Columns = dict[str, NDArray[Any]]
+Key = tuple[str, str, int]  # case, modality, slice (WHOLE_CASE where there is none)
 WHOLE_CASE = -1  # slice number of a code that is the mean over a case's slices
 MIN_POINTS = 4  # fewer have no neighbourhoods to keep
 QUALITY_POINTS = 2000  # the measure compares all pairs
@@ -40,6 +42,21 @@ class Embedding:
     case: NDArray[np.str_]
     modality: NDArray[np.str_]
     slice: NDArray[np.int64]
+
+    @cached_property
+    def keys(self) -> list[Key]:
+        return list(zip(self.case.tolist(), self.modality.tolist(), self.slice.tolist(), strict=True))
+
+    @cached_property
+    def key_table(self) -> NDArray[np.object_]:
+        """(N, 3): the keys as a chart takes them."""
+        table = np.empty((len(self.z), 3), object)
+        table[:] = self.keys
+        return table
+
+    @cached_property
+    def row_of(self) -> dict[Key, int]:
+        return {key: row for row, key in enumerate(self.keys)}
 
     def take(self, index: NDArray[Any]) -> Embedding:
         """Some of the rows."""

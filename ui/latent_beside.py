@@ -12,7 +12,7 @@ import streamlit as st
 
 from core.render import Look, Picture, Window, default_colours, draw_slice, window_presets
 from ui.csv_table import csv_bytes
-from ui.latent_points import TORN, Key, Pairs, Points
+from ui.latent_points import TORN, Pairs, Points
 from ui.space_view import space_view
 from ui.state import State
 from ui.switch import switch
@@ -20,7 +20,7 @@ from ui.words import count_words
 
 if TYPE_CHECKING:
     from core.dataset import Dataset
-    from core.latent import Projection
+    from core.latent import Key, Projection
 
 VIEWS = {
     "selection": "Selection",

@@ -114,7 +114,7 @@ def _add_points(
             mode="markers",
             name=marker.pop("name"),
             marker=marker,
-            customdata=points.key_table[rows],  # an array: plotly walks lists item by item
+            customdata=points.codes.key_table[rows],  # an array: plotly walks lists item by item
             hovertemplate=f"%{{customdata[0]}} %{{customdata[1]}}{place}<extra></extra>",
         )
     )

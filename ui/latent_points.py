@@ -18,9 +18,8 @@ from core.runs import Run
 from core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from core.latent import Embedding, Projection
+    from core.latent import Embedding, Key, Projection
 
-Key = tuple[str, str, int]  # case, modality, slice (-1: the whole case)
 DRAWN = 20_000  # more points make a browser slow
 TORN = 2.0  # a pair this many times as far apart as usual
 MAX_LINES = 3_000
@@ -53,18 +52,13 @@ class Points:
     def is_by_case(self) -> bool:
         return bool(self.n) and int(self.codes.slice[0]) < 0
 
-    @cached_property
+    @property
     def keys(self) -> list[Key]:
-        return _keys_of(self.codes)
+        return self.codes.keys
 
-    @cached_property
-    def key_table(self) -> NDArray[np.object_]:
-        """(N, 3): the keys as a chart takes them."""
-        return _key_table_of(self.codes)
-
-    @cached_property
+    @property
     def row_of(self) -> dict[Key, int]:
-        return _rows_of(self.codes)
+        return self.codes.row_of
 
     def rows(self, keys: Iterable[Key]) -> list[int]:
         """Those that are here."""
@@ -141,23 +135,6 @@ def _read(path: Path) -> Embedding:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _keys_of(codes: Embedding) -> list[Key]:
-    return list(zip(codes.case.tolist(), codes.modality.tolist(), codes.slice.tolist(), strict=True))
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _key_table_of(codes: Embedding) -> NDArray[np.object_]:
-    table = np.empty((len(codes.z), 3), object)
-    table[:] = _keys_of(codes)
-    return table
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _rows_of(codes: Embedding) -> dict[Key, int]:
-    return {key: row for row, key in enumerate(_keys_of(codes))}
-
-
-@lru_cache(maxsize=REMEMBERED)
 def _whole_cases(codes: Embedding) -> Embedding:
     from core.latent import by_case
 
@@ -170,7 +147,7 @@ def read_points(place: Workspace, run: Run, codes: Embedding, level: str) -> Poi
     middles: dict[tuple[str, str], int] = {}
     if level == "case":
         found: dict[tuple[str, str], list[int]] = {}
-        for case, modality, k in zip(codes.case.tolist(), codes.modality.tolist(), codes.slice.tolist(), strict=True):
+        for case, modality, k in codes.keys:
             found.setdefault((case, modality), []).append(k)
         middles = {key: sorted(slices)[len(slices) // 2] for key, slices in found.items()}
     return Points(_whole_cases(codes) if level == "case" else codes, dataset, split, middles)
@@ -225,11 +202,10 @@ def _pairs_of(codes: Embedding) -> Pairs:
     from core.latent import pair_distances
 
     found = pair_distances(codes)
-    row_of = _rows_of(codes)
     ends = []
     for side in ("first", "second"):
         keys = zip(found["case"].tolist(), found[side].tolist(), found["slice"].tolist(), strict=True)
-        ends.append(np.array([row_of[key] for key in keys], np.int64))
+        ends.append(np.array([codes.row_of[key] for key in keys], np.int64))
     return Pairs(ends[0], ends[1], found["euclidean"], found["relative"])
 
 
