@@ -7,7 +7,6 @@ other things besides they say more than the clock.
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 import tempfile
@@ -15,7 +14,7 @@ import time
 from pathlib import Path
 
 from benchmarks import Figures
-from benchmarks.server import serving
+from benchmarks.server import processor_s, serving
 from benchmarks.visitor import Visitor
 from core.gist import FILES, keep_gists
 from core.showcase import SHIPPED
@@ -57,19 +56,14 @@ def _open(folder: str) -> Figures:
             with visitor:
                 visitor.open()
                 for name in names:
-                    before_s, began = _processor_s(pid), time.monotonic()
+                    before_s, began = processor_s(pid), time.monotonic()
                     visitor.open("evaluate")
                     figures[f"{name}_s"] = time.monotonic() - began
-                    figures[f"{name}_processor_s"] = _processor_s(pid) - before_s
+                    figures[f"{name}_processor_s"] = processor_s(pid) - before_s
                     if ("selectbox", "Look into") not in visitor.widgets:
                         visitor.errors.append("evaluate: the runs are not there")
         figures["errors"] = sum(len(visitor.errors) for visitor in visitors)
     return figures
-
-
-def _processor_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 TARGETS = {"cold_s": ("<=", 2.0), "again_s": ("<=", 2.0), "errors": ("<=", 0.0)}

@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks import Figures, is_quick_try
-from benchmarks.server import serving
+from benchmarks.server import resident_gb, serving
 from benchmarks.visitor import Visitor
 from core.dataset import Dataset
 from core.runs import Run, list_runs
@@ -107,12 +107,6 @@ def _train(visitor: Visitor) -> None:
     visitor.fill_in("Epochs", 1)
     if not visitor.press("Start training"):
         visitor.errors.append("train: there is no button")
-
-
-def resident_gb(pid: int) -> float:
-    """Memory of a process that lies in RAM."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e9
 
 
 def _settled(workspace: Workspace) -> list[Run]:

@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import Figures, is_quick_try
-from benchmarks.load import PAGES, make_demo, resident_gb
-from benchmarks.server import serving
+from benchmarks.load import PAGES, make_demo
+from benchmarks.server import resident_gb, serving
 from benchmarks.visitor import Visitor
 from core.workspace import Workspace
 

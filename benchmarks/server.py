@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks import Figures
 from benchmarks.timing import seconds
 from core.dataset import Dataset
+from core.processes import stat_fields
 from core.runs import Run
 from core.showcase import make_showcase
 from core.synthesis import pick_device
@@ -111,6 +112,18 @@ def serving(workspace: str, **settings: str) -> Iterator[tuple[str, int]]:
     finally:
         process.terminate()
         process.wait()
+
+
+def resident_gb(pid: int) -> float:
+    """Memory of a process that lies in RAM."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e9
+
+
+def processor_s(pid: int) -> float:
+    """Seconds of processor time that a process has taken."""
+    fields = stat_fields(pid)
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 TARGETS = {"home_page_s": ("<=", 3.0), "slice_redraw_s": ("<=", 0.15)}

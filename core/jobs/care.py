@@ -16,7 +16,7 @@ from core.jobs.lock import is_held
 from core.jobs.order import Entry, Limits
 from core.jobs.queue import Queue, now_monotonic
 from core.jobs.ray import RAY, is_far
-from core.processes import process_start
+from core.processes import process_start, stat_fields
 from core.runs import Job, Status
 from core.uploads import discard
 from core.workspace import Workspace, locked, read_json
@@ -66,7 +66,7 @@ def is_stuck(entry: Entry) -> bool:
 
 def _is_stopped(pid: int) -> bool:
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        return stat_fields(pid)[0] == "T"
     return False
 
 
@@ -120,6 +120,7 @@ def _one_death_more(job: Job, entry: Entry) -> Entry:
 
 
 def _status_on_disk(job: Job) -> Status:
+    """Opened each time, not remembered by the file's look, which lags behind on network storage: lives depend on it."""
     path = job.folder / "state.json"
     return Status(**read_json(path)) if path.exists() else Status()
 
