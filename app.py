@@ -1,7 +1,5 @@
 """The app: its pages in the order of work, the look, the workspace. Start it with `make run`."""
 
-import sys
-
 import streamlit as st
 
 from ui.frame import notice
@@ -21,7 +19,6 @@ PAGES = [
     st.Page("pages/evaluate.py", title="Evaluate", icon=":material/analytics:"),
 ]
 
-sys.setswitchinterval(0.0005)  # a page that opens files waits for a turn after each: not behind others for 5 ms
 st.set_page_config(page_title="Crossmodal Studio", page_icon=str(ASSETS / "icon.svg"), layout="wide")
 st.logo(str(ASSETS / "logo.svg"), size="medium")
 load_style()
