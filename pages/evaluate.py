@@ -78,8 +78,7 @@ def choose_entry(table: Table, pair: Pair, metric: str) -> Entry:
         followed = [name for name, entry in runs.items() if chosen in entry.run_of.values()]
         st.session_state[State.ENTRY] = (*followed, *runs)[0]
     entry = runs[st.selectbox("Look into", list(runs), key=State.ENTRY, help="One run in detail.", width=280)]
-    for run_id in set(entry.run_of.values()):
-        looked_at("evaluate", run_id)
+    looked_at("evaluate", set(entry.run_of.values()))
     return entry
 
 

@@ -25,15 +25,14 @@ STEPS = (
 )
 
 
-def demo_button() -> None:
+def demo_button(has_demo: bool) -> None:
     """Opens the demo: makes it on the first time, goes to it afterwards."""
-    place = workspace()
-    if is_ready(place):
+    if has_demo:
         if st.button("Look at the demo", type="primary", icon=":material/compare:"):
             st.session_state[State.RUN] = RUN_ID
             st.switch_page("pages/compare.py")
         return
-    is_being_made = any(job.kind == "demo" for job in active_jobs(place))
+    is_being_made = any(job.kind == "demo" for job in active_jobs(workspace()))
     words = "The demo is being made" if is_being_made else "Open the demo"
     if st.button(words, type="primary", icon=":material/play_arrow:", disabled=is_being_made):
         open_demo()
@@ -51,10 +50,11 @@ failure_notice("demo", "Making the demo")
 for number, (cell, (title, words)) in enumerate(zip(st.columns(3, gap="medium"), STEPS, strict=True), 1):
     with cell.container(border=True, height="stretch"):
         st.markdown(f"**{number}. {title}**  \n{words}")
-wait = "" if is_ready(workspace()) else "; ready in about a minute"
+is_made = is_ready(workspace())
+wait = "" if is_made else "; ready in about a minute"
 with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
     with st.container(width="content"), guard():
-        demo_button()
+        demo_button(is_made)
     st.caption(
         f"{N_CASES} simulated patients in six modalities, with a trained model{wait}.  \n"
         "Your own images: open Data. They stay on this machine, and names, dates and numbers that identify a patient "

@@ -52,7 +52,7 @@ def audit_view(entry: Entry) -> None:
     failure_notice("audit", "The check")
     name = switch("Check", CHECKS, State.AUDIT, is_label_shown=False)
     record = finding(run, name)
-    looked_at("audit", run.id)
+    looked_at("audit", [run.id])
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(ASKS[name], width="stretch")
         _offer(run, name, bool(record))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 
 import streamlit as st
@@ -49,7 +50,7 @@ def jobs_banner() -> None:
     """Draw the banner; nothing at all when nothing runs and nothing new has ended."""
     every = [*list_jobs(workspace()), *list_runs(workspace())]
     jobs = [job for job in every if job.state not in ENDED]
-    _say_what_ended({job.id for job in jobs})
+    _say_what_ended(every, {job.id for job in jobs})
     with guard():
         unseen_line(every, job_title)
     if jobs:
@@ -58,13 +59,13 @@ def jobs_banner() -> None:
             st.fragment(_rows, run_every=POLL)(_states(jobs))
 
 
-def _say_what_ended(active: set[str]) -> None:
+def _say_what_ended(every: Sequence[Job], active: set[str]) -> None:
     """A word on whatever page, once, when long work of this session's workspace has come to its end."""
     seen = st.session_state.get(State.ACTIVE, set())
     st.session_state[State.ACTIVE] = active
     if seen <= active:
         return
-    for job in [*list_jobs(workspace()), *list_runs(workspace())]:
+    for job in every:
         if job.id in seen - active and job.kind in SAID:
             icon = ":material/check:" if job.state == "finished" else ":material/info:"
             st.toast(f"{job_title(job)}: {STATES[job.state].lower()}.", icon=icon)

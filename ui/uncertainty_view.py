@@ -37,7 +37,7 @@ def uncertainty_view(table: Table, entry: Entry, pair: Pair) -> None:
         return
     run = _one(runs)
     failure_notice("uncertainty", "Calibrating error bars")
-    looked_at("uncertainty", run.id)
+    looked_at("uncertainty", [run.id])
     record = read_doubt(run)
     pair = _known_pair(record, pair)
     found = pair_in(record, *pair)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -70,10 +70,10 @@ def unseen_line(jobs: Sequence[Job], title: Callable[[Job], str]) -> None:
             st.rerun()
 
 
-def looked_at(kind: str, run_id: str) -> None:
-    """What such jobs found of this run stands before a person's eyes: it is no news any more."""
+def looked_at(kind: str, run_ids: Collection[str]) -> None:
+    """What such jobs found of these runs stands before a person's eyes: it is no news any more."""
     for job in list_jobs(workspace()):
-        if job.kind == kind and job.params.get("run") == run_id and not job.is_seen and job.state in ENDED:
+        if job.kind == kind and job.params.get("run") in run_ids and not job.is_seen and job.state in ENDED:
             job.mark_seen()
 
 
