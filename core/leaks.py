@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from operator import or_
 from typing import Any, Literal
 
 import numpy as np
@@ -168,7 +169,8 @@ def _is_fitted(marks: Sequence[np.ndarray[Any, np.dtype[np.float64]]]) -> bool:
     """Whether 0 and 1 are exactly percentiles or ends of these voxels, or their mean and deviation the middle's."""
     n, below, low, above, high, total, squares = np.sum(marks, axis=0)
     ends = ((below, low), (above, high))
-    at_tails = any(_is_tail(*end, n) for end in ends) and all(_is_tail(*end, n) or _is_tied(*end, n) for end in ends)
+    exact, tied = [_is_tail(*end, n) for end in ends], [_is_tied(*end, n) for end in ends]
+    at_tails = any(exact) and all(map(or_, exact, tied))
     at_ends = low > 0 and below == 0 and above == 0 and 0 < high <= 2
     mean = total / n
     is_standard = abs(mean - 0.5) < 1e-3 and abs(np.sqrt(max(squares / n - mean**2, 0)) - 1 / 6) < 2e-3
