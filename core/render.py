@@ -36,6 +36,7 @@ STEPS = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
 INK = (214, 218, 228)
 CROSSHAIR = (86, 180, 233)
 GAP_PX = 3  # between words
+Corner = tuple[float, float] | None
 PRESETS_FILE = Path(__file__).resolve().parent.parent / "assets" / "presets.json"
 
 
@@ -246,12 +247,7 @@ def _draw_crosshair(pen: ImageDraw.ImageDraw, x: int, y: int, size: tuple[int, i
             pen.line(line, fill=CROSSHAIR, width=1)
 
 
-def _draw_letters(
-    pen: ImageDraw.ImageDraw,
-    letters: tuple[str, str, str, str],
-    size: tuple[int, int],
-    taken: tuple[float, float] | None = None,
-) -> None:
+def _draw_letters(pen: ImageDraw.ImageDraw, letters: tuple[str, ...], size: tuple[int, int], taken: Corner) -> None:
     """The lower one stands above the scale bar where that reaches it; `taken`: the bar's left and upper end."""
     width, height = size
     font = _font(max(11, height // 22))
@@ -267,7 +263,7 @@ def _draw_letters(
         pen.text((x, y), letter, font=font, fill=INK, anchor=anchor, stroke_width=1, stroke_fill=(0, 0, 0))
 
 
-def _draw_scale_bar(pen: ImageDraw.ImageDraw, px_per_mm: float, size: tuple[int, int]) -> tuple[float, float] | None:
+def _draw_scale_bar(pen: ImageDraw.ImageDraw, px_per_mm: float, size: tuple[int, int]) -> Corner:
     """A round length of about a fifth of the width, at the lower right; returns how far left and up it reaches."""
     width, height = size
     length_mm = next((mm for mm in (100, 50, 20, 10, 5, 2, 1) if mm * px_per_mm <= 0.3 * width), 0)
