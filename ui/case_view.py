@@ -29,7 +29,7 @@ from core.render import (
 from core.types import LABEL_UNIT, Volume
 from ui.histogram import histogram_chart, histogram_of
 from ui.state import State
-from ui.style import modality_chip
+from ui.style import modality_chip, table_height
 from ui.windows import default_window, usual_preset, window_words
 from ui.words import NOTED, code_words, notes_of, size_words, spacing_words, value_words
 
@@ -232,7 +232,7 @@ def case_facts(cohort: Cohort, case_id: str) -> None:
     if record["labels"]:
         st.markdown("**Labels**", help="What is known of the case beside its images. No identity, no dates.")
         said = [{"Label": name, "Value": _label_words(value)} for name, value in record["labels"].items()]
-        st.dataframe(said, hide_index=True, width="stretch", height=min(38 + 35 * len(said), 320))
+        st.dataframe(said, hide_index=True, width="stretch", height=table_height(len(said), 320))
 
 
 def _label_words(value: object) -> str:

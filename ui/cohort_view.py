@@ -15,7 +15,7 @@ from core.types import LABEL_UNIT
 from core.uploads import take_labels
 from ui.fate_table import counts_words, report_table
 from ui.state import State, workspace
-from ui.style import simulated_badge
+from ui.style import simulated_badge, table_height
 from ui.words import ABSENT, FATE_HELP, FATES, NOTED, THERE, code_words, count_words, notes_of, spacing_words
 
 
@@ -55,7 +55,7 @@ def case_matrix(records: Sequence[Mapping[str, Any]]) -> None:
         frame,
         hide_index=True,
         width="stretch",
-        height=min(38 + 35 * len(frame), 470),
+        height=table_height(len(frame), 470),
         column_config={"Case": st.column_config.TextColumn("Case", pinned=True), **widths},
         selection_mode="single-row",
         on_select=lambda: _choose(ids),

@@ -23,7 +23,7 @@ from ui.results import (
 )
 from ui.score_charts import CONFIG, Scale, gain, interval_words, strip_chart
 from ui.state import State
-from ui.style import ink
+from ui.style import ink, table_height
 
 WHOLE = ("mae", "psnr", "ssim", "ms_ssim", "nmi", "gradient_correlation", "blur")  # what can be chosen, of the mask
 FIRST = 3  # of them always stand in the table
@@ -90,7 +90,7 @@ def score_table(table: Table, pair: Pair, metric: str) -> None:
         frame,
         hide_index=True,
         column_config=_columns(scales, metric),
-        height="content" if len(lines) <= TALL_ROWS else TALL_PX,
+        height=table_height(len(lines), TALL_PX),
         placeholder="",
         alt=f"Scores of every run and baseline for {pair_words(pair)}",
     )

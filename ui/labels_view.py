@@ -9,6 +9,7 @@ from core.cohort import Cohort
 from core.labels import LABELS, Given, give_labels, labels_from_csv, labels_of, labels_to_csv
 from ui.errors import guard
 from ui.state import State, workspace
+from ui.style import table_height
 from ui.words import count_words
 
 NONE = "(take away)"
@@ -37,7 +38,7 @@ def _dialog(cohort: Cohort) -> None:
     used = [name for name in LABELS if any(name in labels for labels in given.values())]
     rows = [{"Case": case, **{LABELS[n].title: _said(labels.get(n)) for n in used}} for case, labels in given.items()]
     st.dataframe(
-        pd.DataFrame(rows), hide_index=True, width="stretch", height=min(38 + 35 * len(rows), 260),
+        pd.DataFrame(rows), hide_index=True, width="stretch", height=table_height(len(rows), 260),
         alt="The labels of each case",
     )  # fmt: skip
 

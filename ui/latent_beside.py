@@ -15,6 +15,7 @@ from ui.csv_table import csv_bytes
 from ui.latent_points import TORN, Pairs, Points
 from ui.space_view import space_view
 from ui.state import State
+from ui.style import table_height
 from ui.switch import switch
 from ui.words import count_words
 
@@ -83,7 +84,7 @@ def show_selection(points: Points) -> None:
         {"case": k[0], "modality": k[1], "slice": _slice_words(k), "split": points.split_words.get(k[0], "")}
         for k in keys
     ]
-    st.dataframe(pd.DataFrame(table[:N_TABLE]), hide_index=True, height=min(38 + 35 * len(table), 220))
+    st.dataframe(pd.DataFrame(table[:N_TABLE]), hide_index=True, height=table_height(len(table), 220))
 
 
 def spread(keys: Sequence[Key], n: int) -> list[Key]:

@@ -17,6 +17,7 @@ from core.tasks import task_names
 from ui.jobs_banner import begin
 from ui.settings_form import settings_form
 from ui.state import State, workspace
+from ui.style import table_height
 from ui.words import count_words
 
 FIRST_MODEL = "mvae"
@@ -223,7 +224,7 @@ def split_table(split: Split) -> None:
     st.caption(f"Cases: {', '.join(counts)}", help=PART_HELP)
     rows = [{"Case": case_id, "Use": words} for part, words in PARTS.items() for case_id in getattr(split, part)]
     rows.sort(key=lambda row: row["Case"])
-    st.dataframe(rows, hide_index=True, width="stretch", height=min(38 + 35 * len(rows), 250), alt="Use of each case")
+    st.dataframe(rows, hide_index=True, width="stretch", height=table_height(len(rows), 250), alt="Use of each case")
 
 
 def start_run(

@@ -19,7 +19,7 @@ from ui.run_history import curves, history_of, steps_per_second
 from ui.run_pictures import run_pictures
 from ui.settings_form import spoken
 from ui.state import State, workspace
-from ui.style import simulated_badge
+from ui.style import simulated_badge, table_height
 from ui.views import view_switch
 from ui.words import STATES, ago_words, count_words
 
@@ -52,7 +52,7 @@ def run_table(runs: list[Run]) -> None:
         rows,
         hide_index=True,
         width="stretch",
-        height=min(38 + 35 * len(rows), 560),
+        height=table_height(len(rows), 560),
         selection_mode="single-row",
         on_select=choose,
         key="run-table",
@@ -247,7 +247,7 @@ def _settings(run: Run) -> None:
     left, right = st.columns(2)
     with left:
         rows = [{"Setting": spoken(name), "Value": said(value, ", ")} for name, value in values.items()]
-        st.dataframe(rows, hide_index=True, width="stretch", height=min(38 + 35 * len(rows), 460))
+        st.dataframe(rows, hide_index=True, width="stretch", height=table_height(len(rows), 460))
     with right:
         from ui.run_form import split_table
 

@@ -19,7 +19,7 @@ from ui.run_form import Preset
 from ui.search_charts import interval_chart, number_words, pair_chart, parallel_chart, varied, words_of
 from ui.search_words import behind_words, point_words, sentences, span_words, verdict_words
 from ui.state import State
-from ui.style import ink
+from ui.style import ink, table_height
 from ui.views import turn_to, view_switch
 from ui.words import TIMES
 
@@ -126,9 +126,7 @@ def _draw(figure: Any, key: str, alt: str) -> None:
 
 def _table(job: Job, table: Table) -> None:
     rows = [_line(table, row) for row in table["points"]]
-    st.dataframe(
-        rows, hide_index=True, width="stretch", height="content" if len(rows) <= 11 else 420, alt="All settings"
-    )
+    st.dataframe(rows, hide_index=True, width="stretch", height=table_height(len(rows), 430), alt="All settings")
     targets = table["target"] or "all that the model makes"
     st.caption(
         f"Of {targets}, on the 0-1 scale inside the mask; each case by a run that had not seen it. Verdicts compare "

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Literal
 
 import streamlit as st
 
@@ -25,6 +26,7 @@ MODALITY_COLOURS = {  # Okabe-Ito, which colour-blind people can tell apart; gre
     "HBV": "#009E73",
     "SPECT": "#D55E00",
 }
+HEADER_PX, ROW_PX = 38, 35  # of a table
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#999999", "#F0E442")
 
 
@@ -60,6 +62,11 @@ def simulated_badge() -> None:
 def ink() -> str:
     """Colour of what is written into a chart, in the theme that is on."""
     return "#E8EAF0" if st.context.theme.type == "dark" else "#1B1D26"
+
+
+def table_height(n_rows: int, most_px: int) -> int | Literal["content"]:
+    """For `st.dataframe`: all rows where they take no more than that; else the table scrolls."""
+    return "content" if HEADER_PX + ROW_PX * n_rows <= most_px else most_px
 
 
 def load_style() -> None:
