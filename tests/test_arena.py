@@ -185,7 +185,7 @@ def test_the_command_line_tells_one_table(dataset, monkeypatch):
     monkeypatch.setattr("core.arena.settings.ALWAYS", FITTED)
     monkeypatch.setattr("core.jobs.worker.heed_signals", lambda job: None)
     place = dataset.folder.parent.parent
-    answer = arena("tiny", "constant", 2, 1.0, "small", 0, "cpu", False, place, True)
+    answer = arena("tiny", "constant", 2, 1.0, "CT,T1", "small", 0, "cpu", False, place, True)
     assert {line["model"] for line in answer["table"][0]["mae"]} <= {"constant", *FITTED}
     assert answer["protocol"]["held_out"] is True
     assert [len(fold) for fold in answer["folds"]] == [5, 4]

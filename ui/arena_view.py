@@ -36,9 +36,8 @@ def new_arena(dataset: Dataset) -> Job | None:
 
     cards = model_cards()
     offered = [name for name, card in cards.items() if card.makes_images and name not in ALWAYS]
-    chosen = settings_form(
-        ArenaOptions, "arena-options", None, ("models", "n_folds", "minutes"), {"models": offered}, 1
-    )
+    choices = {"models": offered, "modalities": list(dataset.modalities)}
+    chosen = settings_form(ArenaOptions, "arena-options", None, ("models", "n_folds", "minutes"), choices, 1)
     options, hindrance = None, ""
     try:
         options = build(ArenaOptions, chosen)

@@ -28,6 +28,7 @@ class ArenaOptions(Settings):
     minutes: float = Field(
         8.0, gt=0, le=10_000, description="Longest time of each training, in minutes, the same for every model"
     )
+    modalities: Names = Field((), description="Modalities that all learn and make; empty means all in the dataset")
     subsets: Literal["small", "all"] = Field(
         "small", description="What is given: single modalities and all others together (small), or every combination"
     )
@@ -72,5 +73,9 @@ def run_settings(dataset: Dataset, config: ArenaConfig, model: str, fold: int) -
     """What one entrant is trained with on one fold: its own defaults within the common time."""
     from core.train import make_config
 
-    training: Mapping[str, Any] = {"max_minutes": config.minutes, "preview_every": 100_000}
+    training: Mapping[str, Any] = {
+        "max_minutes": config.minutes,
+        "modalities": config.modalities,
+        "preview_every": 100_000,
+    }
     return make_config(dataset, model, {}, training, config.seed, fold, config.n_folds)

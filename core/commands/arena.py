@@ -28,6 +28,7 @@ def arena(
         int, typer.Option(help="Parts into which the cases are divided; as many as cases: leave one out")
     ] = 3,
     minutes: Annotated[float, typer.Option(help="Longest time of each training, the same for all")] = 8.0,
+    modalities: Annotated[str, typer.Option(help="Modalities that all learn and make; empty: all there are")] = "",
     subsets: Annotated[str, typer.Option(help="small: single modalities and all others together; or all")] = "small",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and of every training")] = 0,
     device: DeviceOption = "auto",
@@ -42,7 +43,14 @@ def arena(
     from core.runs import new_job
 
     place = workspace_of(workspace)
-    values = {"models": models, "n_folds": folds, "minutes": minutes, "subsets": subsets, "seed": seed}
+    values = {
+        "models": models,
+        "n_folds": folds,
+        "minutes": minutes,
+        "modalities": modalities,
+        "subsets": subsets,
+        "seed": seed,
+    }
     check_device(device)
     config = make_arena_config(Dataset.open(place, dataset), build(ArenaOptions, values))
     job = new_job(place, "arena", {"config": config.model_dump(mode="json"), "device": device})
