@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from core.batches import take
-from core.errors import UserError
 from core.models.base import Batch
+from core.shortage import out_of_memory
 
 MAX_PIECES = 8  # three halvings
 Losses = dict[str, Tensor]
@@ -51,11 +51,7 @@ def backward(
         if team.in_any(2 * n_pieces > min(MAX_PIECES, batch.size)):
             break
         n_pieces *= 2
-    raise UserError(
-        "The device has too little memory for this model, even with a batch in pieces. Make the model narrower, the"
-        " images smaller, or free the device.",
-        "OUT-OF-MEMORY",
-    )
+    raise out_of_memory("even with a batch in pieces")
 
 
 def _tried(batch: Batch, loss_of: Callable[[Batch], Losses], clear: Callable[[], None], n_pieces: int) -> Losses | None:

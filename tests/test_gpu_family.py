@@ -185,8 +185,8 @@ def test_where_its_memory_runs_out_the_batch_goes_in_pieces(device: str, workspa
         torch.cuda.empty_cache()
         torch.cuda.set_per_process_memory_fraction(share)
         try:
-            run = Run.new(workspace, make_config(dataset, "ae", {"width": 128}, wide, seed=1))
-            train(run, dataset, torch.device(device))
+            run = Run.new(workspace, make_config(dataset, "ae", {"width": 128}, wide, seed=1), device)
+            execute(run, workspace)
             return run
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)

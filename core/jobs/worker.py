@@ -26,6 +26,7 @@ from core.jobs.usage import gpu_bytes, memory_bytes
 from core.processes import process_start
 from core.progress import Cancelled, Interrupted, Paused
 from core.runs import Job, Run
+from core.shortage import is_out_of_memory, out_of_memory
 from core.workspace import Workspace
 
 WRITE_EVERY_S = 0.5
@@ -125,6 +126,10 @@ def _work(job: Job, workspace: Workspace, ticket: Ticket | FarTicket | Alone) ->
     except OSError as error:
         if is_disk_full(error):
             raise disk_full() from error
+        raise
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise out_of_memory() from error
         raise
 
 

@@ -25,6 +25,7 @@ from core.models import MODELS
 from core.models.ae import AE
 from core.models.base import Batch
 from core.runs import Run, new_job
+from core.shortage import is_out_of_memory
 from core.train import build_model, make_config, train
 from core.workspace import Workspace
 from tests.tiny_run import make_dataset
@@ -116,6 +117,33 @@ def test_where_halving_does_not_help_a_sentence_says_so(
     with pytest.raises(UserError, match="too little memory"):
         execute(run, workspace)
     assert (run.state, run.status.code) == ("failed", "OUT-OF-MEMORY")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+    ids=["a GPU", "torch on a CPU", "Python"],
+)
+def test_where_not_even_the_weights_fit_a_sentence_says_so(
+    error: Exception, workspace: Workspace, tiny: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("core.train.place", refuse)
+    run = new_run(workspace, tiny)
+    with pytest.raises(UserError, match="too little memory"):
+        execute(run, workspace)
+    assert (run.state, run.status.code) == ("failed", "OUT-OF-MEMORY")
+
+
+def test_another_failure_is_not_taken_for_a_lack_of_memory() -> None:
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+    assert not is_out_of_memory(ValueError("out of memory"))
 
 
 class Alone:
