@@ -193,7 +193,7 @@ def test_the_command_line_tells_one_table(dataset, monkeypatch):
 
 def test_the_page_of_results_repeats_the_numbers(fitted):
     found = fitted.job.result
-    text = page([Part("demo", "nine heads", found, 1.5)])
+    text = page([Part("demo", "nine heads", found)])
     for pair in headline(found):
         for line in standings(found["rows"], pair, "mae"):
             said = f"{line['mean']:.1f}" if pair[1] == "CT" else f"{line['mean']:.4f}"

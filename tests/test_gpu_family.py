@@ -178,24 +178,24 @@ def test_an_arena_and_a_search_run_there(device: str, workspace: Workspace) -> N
 
 @pytest.mark.parametrize("device", [ON_GPU])
 def test_where_its_memory_runs_out_the_batch_goes_in_pieces(device: str, workspace: Workspace) -> None:
-    dataset = make_dataset(workspace, n_cases=9)
-    wide = {**QUICK, "batch_size": 42, "epochs": 2}
+    dataset = make_dataset(workspace, n_cases=13)
+    total = torch.cuda.get_device_properties(0).total_memory
 
-    def run_within(share: float) -> Run:
+    def run_within(n_bytes: float, width: int) -> Run:
         torch.cuda.empty_cache()
-        torch.cuda.set_per_process_memory_fraction(share)
+        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.set_per_process_memory_fraction(min(1.0, n_bytes / total))
+        limits = {**QUICK, "batch_size": 64, "preview_every": 100_000}
+        run = Run.new(workspace, make_config(dataset, "ae", {"width": width}, limits, seed=1))
         try:
-            run = Run.new(workspace, make_config(dataset, "ae", {"width": 128}, wide, seed=1), device)
-            execute(run, workspace)
-            return run
+            train(run, dataset, torch.device(device))
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
-            torch.cuda.empty_cache()
+        return run
 
-    torch.cuda.reset_peak_memory_stats()
-    assert "pieces" not in run_within(1.0).status.note
-    peak, total = torch.cuda.max_memory_reserved(), torch.cuda.get_device_properties(0).total_memory
-    assert "pieces" in run_within(0.6 * peak / total).status.note
+    assert "pieces" not in run_within(total, 16).status.note
+    assert "pieces" in run_within(0.6 * torch.cuda.max_memory_reserved(), 16).status.note
+    assert "pieces" not in run_within(total, 48).status.note
     with pytest.raises(UserError) as error:
-        run_within(0.02 * peak / total)
+        run_within(0.5 * torch.cuda.max_memory_reserved(), 48)
     assert error.value.code == "OUT-OF-MEMORY"
