@@ -88,14 +88,23 @@ def imprints_of(dataset: Dataset, modality: str, grid: ImprintGrid, progress: Pr
     return Imprints(modality, case_ids, levels)
 
 
-def imprint(volume: Array, mask: Mask, spacing_mm: Spacing, grid: ImprintGrid) -> Levels:
-    """(grid.shape) int8 of one image (I, J, K); all OUTSIDE where the mask is empty."""
+def imprint(volume: Array, mask: Mask, spacing_mm: Spacing, grid: ImprintGrid, beside: Array | None = None) -> Levels:
+    """(grid.shape) int8 of one image (I, J, K); all OUTSIDE where the mask is empty.
+
+    Args:
+        beside: another image of the same grid, at the points of whose imprint this one is taken.
+    """
     size = [max(1, min(n, int(grid.step_mm / s))) for s, n in zip(spacing_mm, mask.shape, strict=True)]
     inside = np.asarray(mask, np.float32)
     share = _block_means(inside, size)
-    means = np.asarray(_block_means(inside * volume, size) / np.maximum(share, 1e-3), np.float32)
-    body = _bright(means, share > 0.5)
-    places = _places(body, [s * n for s, n in zip(spacing_mm, size, strict=True)], grid)
+
+    def look(image: Array) -> tuple[Array, Mask]:
+        means = np.asarray(_block_means(inside * image, size) / np.maximum(share, 1e-3), np.float32)
+        return means, _bright(means, share > 0.5)
+
+    means, body = look(volume)
+    around = body if beside is None else look(beside)[1]
+    places = _places(around, [s * n for s, n in zip(spacing_mm, size, strict=True)], grid)
     return ranked(_sampled(means, places), _sampled(body.astype(np.float32), places) > 0.5)
 
 

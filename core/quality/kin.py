@@ -1,8 +1,9 @@
-"""Kin: two cases without a common modality that show one person, known by where the edges of their images lie.
+"""Kin: two cases without a common modality that show one person.
 
-Edges are compared as twins are (core/quality/twins.py): at the best place, mirrored or not. How alike two modalities of
-one person are, and of two people, is learnt from the cases that have both; where those cannot be told apart, nothing is
-said, and that is told.
+What one image would be in the other's modality is learnt from the cases that have both, point by point
+(core/quality/translation.py); then the two are compared as twins are (core/quality/twins.py): at the best place,
+mirrored or not. How alike the images of one person are, and of two people, is seen on the same cases, each translated
+by what the others taught; where those cannot be told apart, nothing is said, and that is told.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from core.dataset import Dataset
 from core.progress import Progress, silent
-from core.quality.imprints import OUTSIDE, ImprintGrid, Imprints, Levels, imprints_of, ranked
+from core.quality.imprints import ImprintGrid, Imprints, Levels, imprint, imprints_of
+from core.quality.translation import Translation
 from core.quality.twins import Finder
 
 EXAMPLES = 12  # cases of one person in both modalities, and as many pairs of strangers
 LEAST_EXAMPLES = 3
+FOLDS = 3
 APART = 4.0  # deviations of strangers' likeness that one person's must be above it
 
 
@@ -52,18 +54,20 @@ def kin_of(
     pairs = _strange_pairs(dataset, held_out, learnt)
     found: list[Kin] = []
     untold = []
-    edges: dict[str, dict[str, Levels]] = {}
+    grid = ImprintGrid.of(dataset)
+    imprints: dict[str, dict[str, Levels]] = {}
     for done, (modalities, cases) in enumerate(pairs.items()):
         progress(done, len(pairs), f"Comparing {' with '.join(modalities)}")
         for m in modalities:
-            edges.setdefault(m, _edges_of(dataset, m))
-        finder = _Pair(edges[modalities[0]], edges[modalities[1]])
-        limit = finder.limit()
-        if limit is None:
+            imprints.setdefault(m, _imprints(dataset, m, grid))
+        both = _both(dataset, modalities)
+        pair = _Pair(dataset, modalities, grid, imprints, both) if len(both) >= LEAST_EXAMPLES else None
+        limit = pair.limit() if pair else None
+        if pair is None or limit is None:
             untold.append(modalities)
             continue
         for a, b in cases:
-            likeness = finder.likeness(a, b)
+            likeness = pair.likeness(a, b)
             if likeness >= limit:
                 found.append(Kin(a, b, modalities, likeness, limit))
     return KinReport(tuple(found), sum(map(len, pairs.values())), tuple(untold))
@@ -85,46 +89,60 @@ def _strange_pairs(
     return pairs
 
 
-def _edges_of(dataset: Dataset, modality: str) -> dict[str, Levels]:
-    imprints: Imprints = imprints_of(dataset, modality, ImprintGrid.of(dataset))
-    return {case: _edges(levels) for case, levels in zip(imprints.case_ids, imprints.levels, strict=True)}
+def _imprints(dataset: Dataset, modality: str, grid: ImprintGrid) -> dict[str, Levels]:
+    found: Imprints = imprints_of(dataset, modality, grid)
+    return dict(zip(found.case_ids, found.levels, strict=True))
 
 
-def _edges(levels: Levels) -> Levels:
-    """Ranks of how steep the image is, whichever way: contrast may be the other way round elsewhere."""
-    seen = levels != OUTSIDE
-    values = np.where(seen, levels, 0).astype(np.float32)
-    steep = np.zeros(levels.shape, np.float32)
-    for axis, n in enumerate(levels.shape):
-        if n > 2:
-            steep += ndimage.sobel(values, axis) ** 2
-    size = [3 if n > 2 else 1 for n in levels.shape]
-    return ranked(np.sqrt(steep), ndimage.binary_erosion(seen, np.ones(size)))
+def _both(dataset: Dataset, modalities: tuple[str, str]) -> list[str]:
+    """Cases with both modalities, to learn from."""
+    return [c for c in dataset.case_ids if set(modalities) <= set(dataset.record(c)["modalities"])][:EXAMPLES]
 
 
 class _Pair:
     """Two modalities: the likeness of a case in the first and a case in the second."""
 
-    def __init__(self, first: Mapping[str, Levels], second: Mapping[str, Levels]) -> None:
-        self.first, self.second = list(first), list(second)
-        self._finder = Finder(np.stack([*first.values(), *second.values()]))
+    def __init__(
+        self,
+        dataset: Dataset,
+        modalities: tuple[str, str],
+        grid: ImprintGrid,
+        imprints: Mapping[str, Mapping[str, Levels]],
+        both: list[str],
+    ) -> None:
+        firsts, seconds = (imprints[m] for m in modalities)
+        self.both, self.first, self.second = both, list(firsts), list(seconds)
+        at_first = {case: _beside(dataset, case, modalities, grid) for case in both}
+
+        def taught_by(cases: Collection[str]) -> Translation:
+            return Translation([firsts[c] for c in cases], [at_first[c] for c in cases])
+
+        translations = dict.fromkeys(self.first, taught_by(both))
+        for n in range(min(FOLDS, len(both))):
+            own = both[n::FOLDS]
+            translations |= dict.fromkeys(own, taught_by([case for case in both if case not in own]))
+        expected = [translations[case].of(levels) for case, levels in firsts.items()]
+        self._finder = Finder(np.stack([*expected, *seconds.values()]))
 
     def likeness(self, a: str, b: str) -> float:
         return self._finder.best(self.first.index(a), len(self.first) + self.second.index(b))[0]
 
     def limit(self) -> float | None:
-        """Half-way, on Fisher's scale, from strangers to one person; None where these lie too close or are too few."""
-        both = [case for case in self.first if case in self.second][:EXAMPLES]
-        if len(both) < LEAST_EXAMPLES:
-            return None
-        own = _fisher([self.likeness(case, case) for case in both])
-        strangers = _fisher([self.likeness(a, b) for a, b in _some_pairs(both)])
+        """Half-way, on Fisher's scale, from strangers to one person; None where these lie too close."""
+        own = _fisher([self.likeness(case, case) for case in self.both])
+        strangers = _fisher([self.likeness(a, b) for a, b in _some_pairs(self.both)])
         usual = float(np.median(strangers))
         deviation = float(np.std(strangers)) + 0.01
         least = float(np.min(own)) if len(own) < 6 else float(np.quantile(own, 0.1))
         if least < max(usual + APART * deviation, float(strangers.max())):
             return None
         return float(np.tanh((max(usual + APART * deviation, float(strangers.max())) + least) / 2))
+
+
+def _beside(dataset: Dataset, case: str, modalities: tuple[str, str], grid: ImprintGrid) -> Levels:
+    """The imprint of the second modality at the points of the first one's."""
+    first, second = (dataset.volume(case, m) for m in modalities)
+    return imprint(second, dataset.mask(case), dataset.spacing_mm, grid, beside=first)
 
 
 def _some_pairs(cases: list[str]) -> list[tuple[str, str]]:

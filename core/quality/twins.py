@@ -128,12 +128,12 @@ def _likeliest(lying: NDArray[np.float32]) -> list[tuple[int, int]]:
 
 def _unit_patterns(levels: Levels) -> Array:
     """(n, *shape) of length 1 each."""
-    patterns = np.stack([_pattern(one, BAND)[0] for one in levels])
+    patterns = np.stack([pattern_of(one, BAND)[0] for one in levels])
     length = np.sqrt((patterns**2).sum(axis=(1, 2, 3), keepdims=True))
     return np.asarray(patterns / np.maximum(length, 1e-6))
 
 
-def _pattern(levels: Levels | Array, band: float) -> tuple[Array, Mask]:
+def pattern_of(levels: Levels | Array, band: float) -> tuple[Array, Mask]:
     """What stands out from its surroundings (mean 0 where there is something, 0 elsewhere), and where something is."""
     seen = levels != OUTSIDE
     values = np.where(seen, levels, 0).astype(np.float32)
@@ -173,11 +173,11 @@ class Finder:
         return fine, is_mirrored
 
     def _fine(self, n: int) -> tuple[Array, Mask]:
-        return _pattern(self.levels[n], BAND)
+        return pattern_of(self.levels[n], BAND)
 
     def _coarse(self, n: int) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
         """Spectra of the coarse pattern, as it is and mirrored."""
-        pattern, _ = _pattern(_halved(self.levels[n]), COARSE_BAND)
+        pattern, _ = pattern_of(_halved(self.levels[n]), COARSE_BAND)
         pattern /= max(float(np.linalg.norm(pattern)), 1e-6)
         return fft.rfftn(pattern, self.room), fft.rfftn(pattern[::-1], self.room)
 
