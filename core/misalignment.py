@@ -18,9 +18,9 @@ from core.boxes import box_of
 from core.evaluate import tasks_of
 from core.judging import judged_mask
 from core.made import syntheses
-from core.metrics import mae, ssim
+from core.metrics import DATA_RANGE, mae
 from core.progress import Progress, silent
-from core.structure import Mask
+from core.structure import Mask, Pyramid
 from core.synthesis import LoadedRun
 from core.types import Array
 
@@ -54,9 +54,7 @@ def moves() -> Iterator[Move]:
 def moved(image: Array, move: Move, spacing_mm: Sequence[float], centre: Sequence[float]) -> Array:
     """The image pulled along or turned about an axis (in millimetres, about a voxel), by linear interpolation."""
     if move.kind == "shift":
-        step = np.zeros(3)
-        step[move.axis] = move.sign * move.size
-        return np.asarray(ndimage.shift(image, step, order=1, mode="nearest"), np.float32)
+        return _pulled(image, move.axis, move.sign * move.size)
     a, b = (axis for axis in range(3) if axis != move.axis)
     angle = np.deg2rad(move.sign * move.size)
     turn = np.eye(3)
@@ -67,6 +65,16 @@ def moved(image: Array, move: Move, spacing_mm: Sequence[float], centre: Sequenc
     return np.asarray(
         ndimage.affine_transform(image, matrix, middle - matrix @ middle, order=1, mode="nearest"), np.float32
     )
+
+
+def _pulled(image: Array, axis: int, by: float) -> Array:
+    """Along one axis, the ends going on beyond the image: five times as fast as `ndimage.shift`."""
+    last = image.shape[axis] - 1
+    places = np.clip(np.arange(last + 1) - by, 0, last)
+    low = places.astype(np.intp)
+    share = (places - low).astype(np.float32).reshape([-1 if n == axis else 1 for n in range(3)])
+    first, second = image.take(low, axis), image.take(np.minimum(low + 1, last), axis)
+    return np.asarray(first + (second - first) * share, np.float32)
 
 
 def measure_misalignment(loaded: LoadedRun, progress: Progress = silent) -> dict[str, Any]:
@@ -98,10 +106,12 @@ def stress(
     centre = np.argwhere(inside).mean(0)
     scale = dataset.unit_scale(target, case_id)
     errors = {given: [(mae(image, truth, inside) * scale, "", 0.0)] for given, image in images.items()}
+    tight = box_of(inside)
+    itself = Pyramid(truth[tight], np.ascontiguousarray(inside[tight]), DATA_RANGE, 1)
     curves = []
     for move in moves():
         other = moved(truth, move, dataset.spacing_mm, centre)
-        own = {"mae": mae(other, truth, inside) * scale, "ssim": ssim(other, truth, inside)}
+        own = {"mae": mae(other, truth, inside) * scale, "ssim": itself.compare(other[tight])[0].mean}
         curves.append({"case": case_id, "target": target, "kind": move.kind, "size": move.size, **own})
         for given, image in images.items():
             errors[given].append((mae(image, other, inside) * scale, move.kind, move.size))

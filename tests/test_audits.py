@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from core import frozen
 from core.audit import AUDITS, audit
@@ -19,7 +20,8 @@ from core.frozen import coder, inside, segmenter
 from core.judging import judged_mask
 from core.made import syntheses
 from core.memorisation import block_means, distance, measure_memorisation
-from core.misalignment import Move, measure_misalignment, moved, stress, verdicts
+from core.metrics import ssim
+from core.misalignment import Move, measure_misalignment, moved, moves, stress, verdicts
 from core.models import MODELS
 from core.realism import kernel, measure_realism, pair_terms, pseudo_values, width_of
 from core.synthesis import LoadedRun
@@ -122,6 +124,27 @@ def test_a_shifted_image_moves_by_whole_voxels_and_a_turned_one_about_its_centre
     grid[6, 4] = 1  # 2 voxels of 2 mm from the middle along the first axis: 4 mm, 4 voxels of 1 mm along the second
     quarter = moved(grid, Move("turn", 90.0, 2, 1), (2.0, 1.0, 3.0), (4, 4, 1))
     assert sorted(map(tuple, np.argwhere(quarter[:, :, 1] > 0.9))) in ([(4, 0)], [(4, 8)])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize(("size", "sign"), [(0.5, 1), (1.5, -1), (2.0, 1), (3.0, -1)])
+def test_a_shift_is_that_of_scipy(axis, size, sign):
+    image = np.random.default_rng(axis).random((5, 6, 7), np.float32)
+    step = np.zeros(3)
+    step[axis] = sign * size
+    expected = ndimage.shift(image, step, order=1, mode="nearest")
+    np.testing.assert_allclose(moved(image, Move("shift", size, axis, sign), (1, 2, 3), (2, 2, 2)), expected, atol=1e-6)
+
+
+def test_the_similarity_of_a_moved_image_is_the_metric_of_the_same_name(dataset):
+    run = loaded(dataset)
+    case = run.split.test[0]
+    curves, _ = stress(run, case, "T2", {})
+    move = next(m for m in moves() if (m.kind, m.size) == ("turn", 3.0))
+    mask, truth = judged_mask(dataset, case, "T2"), np.array(dataset.volume(case, "T2"))
+    expected = ssim(moved(truth, move, dataset.spacing_mm, np.argwhere(mask).mean(0)), truth, mask)
+    own = next(row for row in curves if (row["kind"], row["size"]) == ("turn", 3.0))
+    assert own["ssim"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_an_error_of_a_known_shift_is_told_as_that_shift(dataset):
