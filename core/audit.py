@@ -19,7 +19,7 @@ from core.synthesis import LoadedRun
 from core.usefulness import measure_usefulness
 from core.workspace import digest_of, plain
 
-VERSION = 1  # raised when what a check finds would come out otherwise
+VERSION = 2  # raised when what a check finds would come out otherwise
 
 
 AUDITS: Mapping[str, Callable[[LoadedRun, Progress], dict[str, Any]]] = {

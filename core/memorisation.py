@@ -3,7 +3,8 @@
 In two spaces that are the same for every rival: block means of slices, and codes of a frozen encoder (`core.frozen`).
 A copy lies much nearer to one training case than to the next, where a new patient lies about as far from several; a
 blurred synthesis lies near to all of them alike. So a synthesis is suspected only where both its distance and the ratio
-of the nearest to the second nearest case are below those of every real case.
+of the nearest to the second nearest case are far below those of every real case: the least of a few real cases is
+undercut by chance once in so many syntheses as there are cases.
 
 Source:
     Ratios of neighbours' distances as in Lowe 2004; for generated images Carlini et al. 2023, arXiv:2301.13188.
@@ -29,6 +30,7 @@ from core.types import Array
 Row = dict[str, Any]
 Points = NDArray[np.float32]  # (slices, numbers)
 N_BLOCKS = 24  # along a slice's sides
+FAR_BELOW = 0.8  # of the least of real cases
 LEAST_CASES = 3  # of the training that have a target: fewer have no second nearest
 SPACES = ("image", "code")
 TRAINING = 0.3  # of the time
@@ -124,9 +126,7 @@ def limits_of(usual: Sequence[Row]) -> dict[str, dict[str, float]]:
 
 
 def is_suspect(row: Row, limits: Mapping[str, Mapping[str, float]]) -> bool:
-    """Nearer to one training case than any real case is to another, and that one far nearer than the next."""
+    """Far nearer to one training case than any real case is to another, and that one far nearer than the next."""
     own = limits[row["target"]]
-    return any(
-        row[f"distance_{space}"] < own[f"distance_{space}"] and row[f"ratio_{space}"] < own[f"ratio_{space}"]
-        for space in SPACES
-    )
+    names = ("distance", "ratio")
+    return any(all(row[f"{name}_{space}"] < FAR_BELOW * own[f"{name}_{space}"] for name in names) for space in SPACES)

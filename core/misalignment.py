@@ -2,13 +2,14 @@
 
 The real target is moved by some voxels or degrees and compared with itself: what a perfect synthesis would be charged
 if target and source were that far apart. An error no larger than that of 1 to 3 voxels may be all misalignment. And the
-synthesis is compared with the moved target: where it fits better than unmoved, the pair does lie askew.
+synthesis is compared with the moved target: where it fits better than unmoved, and worse when that is moved the other
+way, the pair does lie askew. A blurred synthesis fits every interpolated target better, whichever way that was moved.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,7 @@ def stress(
     images = {given: np.ascontiguousarray(image[box]) for given, image in made.items()}
     centre = np.argwhere(inside).mean(0)
     scale = dataset.unit_scale(target, case_id)
-    errors = {given: [(mae(image, truth, inside) * scale, "", 0.0)] for given, image in images.items()}
+    errors: dict[tuple[str, ...], dict[Move, float]] = {given: {} for given in images}
     tight = box_of(inside)
     itself = Pyramid(truth[tight], np.ascontiguousarray(inside[tight]), DATA_RANGE, 1)
     curves = []
@@ -114,12 +115,22 @@ def stress(
         own = {"mae": mae(other, truth, inside) * scale, "ssim": itself.compare(other[tight])[0].mean}
         curves.append({"case": case_id, "target": target, "kind": move.kind, "size": move.size, **own})
         for given, image in images.items():
-            errors[given].append((mae(image, other, inside) * scale, move.kind, move.size))
-    pairs = [
-        {"case": case_id, "given": list(given), "target": target, "mae": found[0][0], "moved": min(found)}
-        for given, found in errors.items()
-    ]
+            errors[given][move] = mae(image, other, inside) * scale
+    pairs = []
+    for given, image in images.items():
+        unmoved = mae(image, truth, inside) * scale
+        best = best_of(unmoved, errors[given])
+        pairs.append({"case": case_id, "given": list(given), "target": target, "mae": unmoved, "moved": best})
     return curves, pairs
+
+
+def best_of(unmoved: float, errors: Mapping[Move, float]) -> tuple[float, str, float]:
+    """The least error with the move's kind and size: of none, and of clearly better ones with a worse opposite."""
+    found = [(unmoved, "", 0.0)]
+    for move, error in errors.items():
+        if error < (1 - BETTER) * unmoved and unmoved < errors[replace(move, sign=-move.sign)]:
+            found.append((error, move.kind, move.size))
+    return min(found)
 
 
 def _roomy(mask: Mask) -> tuple[slice, slice, slice]:
@@ -156,7 +167,7 @@ def verdicts(pairs: Sequence[Row], curves: Sequence[Row]) -> list[Row]:
     found = []
     for (given, target), members in groups.items():
         error = float(np.mean([pair["mae"] for pair in members]))
-        by_move = [pair for pair in members if pair["moved"][0] < (1 - BETTER) * pair["mae"]]
+        by_move = [pair for pair in members if pair["moved"][1]]
         as_shift, as_turn = (_crossing(curves, target, kind, error) for kind in ("shift", "turn"))
         found.append(
             {

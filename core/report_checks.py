@@ -67,7 +67,7 @@ def _memorisation(found: Row) -> Table:
         for row in rows
         if row["suspect"]
     ]
-    note = f"{found['n_suspect']} of {len(rows)} syntheses lie nearer to a training image than real cases do."
+    note = f"{found['n_suspect']} of {len(rows)} syntheses lie far nearer to a training image than real cases do."
     return "Copies of training images", note, ("Case", "Given", "Made", "Nearest", "Ratio", "Ratio, codes"), lines
 
 

@@ -20,8 +20,8 @@ from core.frozen import coder, inside, segmenter
 from core.judging import judged_mask
 from core.made import syntheses
 from core.memorisation import block_means, distance, measure_memorisation
-from core.metrics import ssim
-from core.misalignment import Move, measure_misalignment, moved, moves, stress, verdicts
+from core.metrics import mae, ssim
+from core.misalignment import Move, best_of, measure_misalignment, moved, moves, stress, verdicts
 from core.models import MODELS
 from core.realism import kernel, measure_realism, pair_terms, pseudo_values, width_of
 from core.synthesis import LoadedRun
@@ -163,6 +163,24 @@ def test_an_error_of_a_known_shift_is_told_as_that_shift(dataset):
     verdict = verdicts(pairs, _mean_curves(curves))[0]
     assert verdict["is_askew"] and verdict["warns"]
     assert 0.5 < verdict["as_shift"] < 2.0
+
+
+def test_a_blurred_synthesis_is_not_askew_though_it_fits_a_moved_and_so_blurred_image_better():
+    noise = np.random.default_rng(0).random((30, 32, 34), np.float32)
+    truth = ndimage.gaussian_filter(noise, 2.0) + 0.1 * noise
+    inner = np.zeros(truth.shape, bool)
+    inner[5:-5, 5:-5, 5:-5] = True
+
+    def found(image):
+        errors = {m: mae(image, moved(truth, m, (1, 2, 3), (15, 16, 17)), inner) for m in moves()}
+        return min(errors.values()), best_of(mae(image, truth, inner), errors)
+
+    blurred = ndimage.gaussian_filter(truth, 1.5)
+    least, best = found(blurred)
+    assert least < 0.9 * mae(blurred, truth, inner)
+    assert best[1:] == ("", 0.0)
+    least, best = found(ndimage.shift(blurred, (0, 2, 0), order=1))
+    assert best[1:] == ("shift", 2.0)
 
 
 def test_a_perfect_synthesis_is_not_askew_and_a_blank_one_not_explained(dataset):

@@ -39,6 +39,7 @@ ASKS = {
     "realism": "Syntheses and real images of other people are compared as a whole, in the code of one encoder that "
     "learnt from real training images and is the same for every run.",
 }
+NAMED = 3  # pairs in a sentence
 TALL_ROWS, TALL_PX = 10, 380
 
 
@@ -119,7 +120,9 @@ def _misalignment(found: Row) -> None:
     askew = [row for row in found["pairs"] if row["is_askew"]]
     if askew:
         said = _pairs_words(askew, found["pairs"])
-        st.warning(f"{said}: the synthesis fits better where the real image is moved. Check the alignment on Prepare.")
+        st.warning(
+            f"{said}: the synthesis fits better where the real image is moved one way. Check the alignment on Prepare."
+        )
     if warned:
         said = _pairs_words(warned, found["pairs"])
         st.info(
@@ -150,8 +153,10 @@ def _misalignment(found: Row) -> None:
 
 
 def _pairs_words(some: Sequence[Row], every: Sequence[Row]) -> str:
-    is_all = len(some) == len(every) > 1
-    return f"All {len(every)} pairs" if is_all else ", ".join(_pair(row) for row in some)
+    if len(some) == len(every) > 1:
+        return f"All {len(every)} pairs"
+    named = ", ".join(_pair(row) for row in some[:NAMED])
+    return named if len(some) <= NAMED else f"{len(some)} of {len(every)} pairs, such as {named}"
 
 
 def _move(value: float | None, unit: str = " voxels") -> str:
@@ -179,11 +184,13 @@ def _memorisation(found: Row) -> None:
     n = found["n_suspect"]
     if n:
         st.warning(
-            f"{n} of {len(rows)} syntheses lie nearer to one training image than any real case does to another. They "
-            "may be copies: look at them beside that case, and do not hand them on."
+            f"{n} of {len(rows)} syntheses lie far nearer to one training image than any real case does to another. "
+            "They may be copies: look at them beside that case, and do not hand them on."
         )
     else:
-        st.success(f"None of {len(rows)} syntheses is nearer to a training image than real cases are to each other.")
+        st.success(
+            f"None of {len(rows)} syntheses is far nearer to a training image than real cases are to each other."
+        )
     lines = [
         {
             "pair": _pair(row),
@@ -192,6 +199,7 @@ def _memorisation(found: Row) -> None:
             "image": row["ratio_image"],
             "usual": found["limits"][row["target"]]["ratio_image"],
             "code": row["ratio_code"],
+            "usual_code": found["limits"][row["target"]]["ratio_code"],
             "suspect": "yes" if row["suspect"] else "",
         }
         for row in sorted(rows, key=lambda row: (not row["suspect"], row["ratio_image"]))
@@ -205,8 +213,9 @@ def _memorisation(found: Row) -> None:
             "case": "Case",
             "nearest": text("Nearest training case"),
             "image": number("Ratio, images", format="%.2f", help=f"{tip} By block means of slices."),
-            "usual": number("Least of real cases", format="%.2f", help="The smallest such ratio between real cases."),
+            "usual": number("Least of real", format="%.2f", help="The smallest such ratio between real cases."),
             "code": number("Ratio, codes", format="%.2f", help=f"{tip} In the code of the frozen encoder."),
+            "usual_code": number("Least of real, codes", format="%.2f", help="The same between real cases."),
             "suspect": text("Copy?"),
         },
     )
@@ -216,9 +225,9 @@ def _realism(found: Row) -> None:
     lines = [
         {
             "pair": _pair(row),
-            "mmd": row["mean"],
+            "mmd": _rounded(row["mean"]),
             "interval": _span(row, ".3f"),
-            "chance": found["reference"].get(row["target"]),
+            "chance": _rounded(found["reference"].get(row["target"])),
             "n": row["n"],
         }
         for row in sorted(found["rows"], key=lambda row: (row["target"], row["mean"]))
@@ -236,6 +245,11 @@ def _realism(found: Row) -> None:
             "n": number("n", width=36, help="Held-out cases."),
         },
     )
+
+
+def _rounded(value: float | None) -> float | None:
+    """To three digits, without a minus before a zero."""
+    return None if value is None else round(value, 3) + 0.0
 
 
 def _pair(row: Row) -> str:
