@@ -10,17 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from core.errors import InvalidConfigError, UserError
-from core.findings import finding, keep
+from core.findings import finding, fingerprint_of, keep
 from core.memorisation import measure_memorisation
 from core.misalignment import measure_misalignment
 from core.progress import Progress, part, silent
 from core.realism import measure_realism
 from core.synthesis import LoadedRun
 from core.usefulness import measure_usefulness
-from core.workspace import digest_of, plain
-
-VERSION = 2  # raised when what a check finds would come out otherwise
-
+from core.workspace import plain
 
 AUDITS: Mapping[str, Callable[[LoadedRun, Progress], dict[str, Any]]] = {
     "usefulness": measure_usefulness,
@@ -52,7 +49,7 @@ def audit(loaded: LoadedRun, names: Sequence[str], progress: Progress = silent) 
 
 
 def _record(loaded: LoadedRun, name: str, progress: Progress) -> dict[str, Any]:
-    fingerprint = fingerprint_of(loaded, name)
+    fingerprint = fingerprint_of(loaded.run, loaded.dataset, loaded.split, name)
     known = finding(loaded.run, name)
     if known.get("fingerprint") == fingerprint and "result" in known:
         return known
@@ -65,9 +62,3 @@ def _record(loaded: LoadedRun, name: str, progress: Progress) -> dict[str, Any]:
     record = dict(plain({**record, "seconds": round(time.monotonic() - began, 1)}))
     keep(loaded.run, name, record)
     return record
-
-
-def fingerprint_of(loaded: LoadedRun, name: str) -> str:
-    """Another one where weights, data, split or the check itself are others."""
-    split = [loaded.split.train, loaded.split.val, loaded.split.test]
-    return digest_of([VERSION, name, loaded.run.weights_sum, loaded.dataset.fingerprint, split])

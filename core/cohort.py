@@ -134,14 +134,25 @@ def volume_facts(volume: Volume) -> dict[str, Any]:
 
 
 def save_nifti(volume: Volume, path: Path) -> None:
-    """Write a NIfTI-1 file (`.nii`, or gzipped for `.nii.gz`): whole numbers as int16, all else as float32."""
+    """Write a NIfTI-1 file (`.nii`, or gzipped for `.nii.gz`)."""
+    content = nifti_bytes(volume)
+    atomic_write(path, packed(content) if path.suffix == ".gz" else content)
+
+
+def packed(content: bytes) -> bytes:
+    """Gzipped, of no date: equal contents give equal files."""
+    return gzip.compress(content, 6, mtime=0)
+
+
+def nifti_bytes(volume: Volume, description: str = "") -> bytes:
+    """A NIfTI-1 file: whole numbers as int16, all else as float32; the description has at most 79 letters."""
     image = nib.nifti1.Nifti1Image(_compact(volume.data), volume.affine)
     header: Any = image.header
     header.set_xyzt_units("mm")
+    header["descrip"] = description
     image.set_sform(volume.affine, code=2)
     image.set_qform(volume.affine, code=2 if _is_rigid(volume.affine) else 0)
-    content = image.to_bytes()
-    atomic_write(path, gzip.compress(content, 6, mtime=0) if path.suffix == ".gz" else content)
+    return bytes(image.to_bytes())
 
 
 def _compact(data: Array) -> np.ndarray[Any, Any]:

@@ -48,22 +48,20 @@ def measure_memorisation(loaded: LoadedRun, progress: Progress = silent) -> dict
             f"The audit compares distances to several training cases: it needs {LEAST_CASES} at least.", "TOO-FEW-CASES"
         )
     judge = coder(dataset, train, part(progress, 0, TRAINING))
-    real = {m: _points_of_real(dataset, judge, m) for m in loaded.learnt}
-    rows, usual = [], []
-    for target in loaded.learnt:
-        known = {case_id: points for case_id, points in real[target].items() if case_id in train}
-        if len(known) >= LEAST_CASES:
-            usual += [
-                {"case": case_id, "target": target, "held_out": case_id not in train, **_near(points, known, case_id)}
-                for case_id, points in real[target].items()
-            ]
-    cases = loaded.split.test
+    real = {m: points_of_real(dataset, judge, dataset.case_ids, m) for m in loaded.learnt}
+    shown = {m: {c: p for c, p in points.items() if c in train} for m, points in real.items()}
+    known = {m: points for m, points in shown.items() if len(points) >= LEAST_CASES}
+    usual = [
+        {"case": case_id, "target": m, "held_out": case_id not in train, **nearest(points, known[m], case_id)}
+        for m in known
+        for case_id, points in real[m].items()
+    ]
+    rows, cases = [], loaded.split.test
     for n, case_id in enumerate(cases):
         progress(TRAINING + (1 - TRAINING) * n / len(cases), 1, f"Looking for {case_id} among training cases")
         for given, target, image in syntheses(loaded, case_id):
-            known = {c: points for c, points in real[target].items() if c in train}
-            if len(known) >= LEAST_CASES:
-                found = _near(points_of(dataset, judge, case_id, image, target), known, case_id)
+            if target in known:
+                found = nearest(points_of(dataset, judge, case_id, image, target), known[target], case_id)
                 rows.append({"case": case_id, "given": list(given), "target": target, **found})
     limits = limits_of(usual)
     for row in rows:
@@ -86,16 +84,17 @@ def block_means(volume: Array) -> Points:
     return np.asarray((sums / sizes[..., None]).reshape(-1, volume.shape[2]).T, np.float32)
 
 
-def _points_of_real(dataset: Dataset, judge: Coder, target: str) -> dict[str, dict[str, Points]]:
+def points_of_real(dataset: Dataset, judge: Coder, cases: Sequence[str], target: str) -> dict[str, dict[str, Points]]:
+    """The points of those of these cases that have the target."""
     with torch.inference_mode():
         return {
             case_id: points_of(dataset, judge, case_id, np.asarray(dataset.volume(case_id, target)), target)
-            for case_id in dataset.case_ids
+            for case_id in cases
             if target in dataset.record(case_id)["modalities"]
         }
 
 
-def _near(points: Mapping[str, Points], known: Mapping[str, Mapping[str, Points]], own: str) -> Row:
+def nearest(points: Mapping[str, Points], known: Mapping[str, Mapping[str, Points]], own: str) -> Row:
     """In each space the distance to the nearest training case but itself, which it is, and nearest over second."""
     found: Row = {}
     for space in SPACES:

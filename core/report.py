@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -28,11 +26,11 @@ from core.runs import Run
 from core.statistics import MIN_CASES, mean_interval
 from core.synthrad import limits_words
 from core.types import PHYSICAL_UNITS, PLACE
+from core.versions import versions
 from core.workspace import Workspace
 
 Row = Mapping[str, Any]
 Pair = tuple[tuple[str, ...], str]
-PACKAGES = ("torch", "numpy", "scipy", "SimpleITK", "scikit-learn", "nibabel", "pydicom", "streamlit")
 SHOWN = ("mae", "psnr", "ssim", "ms_ssim")
 PICTURE_PX = 150
 MOST_PICTURES = 6
@@ -258,12 +256,7 @@ def _conditions(result: Mapping[str, Any]) -> str:
 
 
 def _versions(run: Run) -> str:
-    facts = {"Seed": str(run.config.seed), "Python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            facts[name] = version(name)
-        except PackageNotFoundError:
-            continue
+    facts = {"Seed": str(run.config.seed), **versions()}
     return f"<h2>Versions and seeds</h2><p class=note>Of the machine that wrote this report.</p>{_facts(facts)}"
 
 

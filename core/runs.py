@@ -29,7 +29,7 @@ from core.workspace import Workspace, new_id, read_json, safe_name, write_json
 
 State = Literal["queued", "running", "finished", "failed", "cancelled", "lost", "paused"]
 ENDED: tuple[State, ...] = ("finished", "failed", "cancelled", "lost")
-EXPORT = "export.zip"  # in the folder of a job that packed the workspace
+EXPORT = "export.zip"  # in the folder of a job that packed the workspace or a generated cohort
 RECORDS = 8192  # of jobs of all visitors, a few kB each
 START_GRACE_S = 60.0  # a worker that has not reported after this time never will
 _read_spec = remembered(at_most=RECORDS)(read_json)

@@ -15,7 +15,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
     {"__main__"},
     {"commands"},
     {"jobs", "showcase"},
-    {"arena", "audit"},
+    {"arena", "audit", "generate"},
     {"search", "archive", "usefulness", "misalignment", "memorisation", "realism"},
     {"made"},
     {"embed", "follower"},
@@ -28,7 +28,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
         *("compare", "cost", "protocol", "transfer", "resume", "memory", "weights", "task_scores", "sharing"),
         *("error_bars", "measured_doubt"),
     },
-    {"judging", "spread", "evidence"},
+    {"judging", "spread", "evidence", "cohort_plan"},
     {"team"},
     {"synthesis", "previews", "validation", "attribution", "frozen", "findings"},
     {"runs"},
@@ -63,6 +63,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
             "disk",
             "shortage",
             "discreet",
+            "versions",
         ),
         *("cluster", "processes"),
     },
@@ -80,6 +81,7 @@ LIGHT = [
     "core.prepare",
     "core.demo",
     "core.quality.report",
+    "core.cohort_plan",
 ]
 
 

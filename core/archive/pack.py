@@ -71,9 +71,8 @@ def _check_size(paths: Collection[Path]) -> None:
 
 
 def _add(archive: zipfile.ZipFile, name: str, path: Path, method: int) -> dict[str, object]:
-    """Copy a file in pieces, hashing what is written; of no known date, so that equal contents give equal files."""
-    entry = zipfile.ZipInfo(name)
-    entry.compress_type, entry.external_attr = method, 0o644 << 16
+    """Copy a file in pieces, hashing what is written."""
+    entry = undated(name, method)
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as source, archive.open(entry, "w", force_zip64=True) as target:
         while piece := source.read(1 << 20):
@@ -81,3 +80,10 @@ def _add(archive: zipfile.ZipFile, name: str, path: Path, method: int) -> dict[s
             size += len(piece)
             target.write(piece)
     return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def undated(name: str, method: int) -> zipfile.ZipInfo:
+    """An entry of no known date, so that equal contents give equal files."""
+    entry = zipfile.ZipInfo(name)
+    entry.compress_type, entry.external_attr = method, 0o644 << 16
+    return entry

@@ -1,4 +1,4 @@
-"""Verbs about exports: export, restore."""
+"""Verbs about what leaves and enters as one file: export, restore, generate."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from core.commands import JsonOption, WorkspaceOption, log_progress, workspace_of
+from core.commands import DeviceOption, JsonOption, WorkspaceOption, log_progress, workspace_of
 from core.errors import InvalidConfigError
+from core.workspace import drafted
 
 verbs = typer.Typer()
 
@@ -26,13 +27,8 @@ def export(
 
     place = workspace_of(workspace)
     found = Run.open(place, run) if run else None
-    draft = out.with_name(f".{out.name}.draft")
-    try:
-        with draft.open("wb") as stream:
-            pack_run(found, stream, log_progress) if found else pack_workspace(place, stream, log_progress)
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
+    with drafted(out) as stream:
+        pack_run(found, stream, log_progress) if found else pack_workspace(place, stream, log_progress)
     return {"file": out.name, "bytes": out.stat().st_size}
 
 
@@ -48,3 +44,31 @@ def restore(
     if not file.is_file():
         raise InvalidConfigError("The export is not there. Check the spelling.", "ARCHIVE-FILE")
     return take_in(workspace_of(workspace), file, log_progress)
+
+
+@verbs.command()
+def generate(
+    run: Annotated[str, typer.Argument(help="Id of the run")],
+    given: Annotated[str, typer.Option(help="Modalities that are given, separated by commas")],
+    targets: Annotated[str, typer.Option(help="Modalities to make, separated by commas")],
+    out: Annotated[Path, typer.Option(help="Where the .zip goes")],
+    cases: Annotated[str, typer.Option(help="held-out, or lacking: all cases that lack what is made")] = "held-out",
+    device: DeviceOption = "auto",
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> Any:
+    """Write what a run makes of many cases into one .zip; the run's check for copies must be done before."""
+    from core.cohort_plan import GenerateConfig
+    from core.config import build
+    from core.generate import generate as run_generate
+    from core.runs import Run
+    from core.synthesis import load_run
+
+    if out.suffix.lower() != ".zip":
+        raise InvalidConfigError("A generated cohort is saved as one .zip: end the file's name so.", "ARCHIVE-NAME")
+    place = workspace_of(workspace)
+    config = build(GenerateConfig, {"given": given, "targets": targets, "cases": cases})
+    loaded = load_run(place, Run.open(place, run), device)
+    with drafted(out) as stream:
+        found = run_generate(loaded, config, stream, log_progress)
+    return {"run": run, "file": out.name, **found, "bytes": out.stat().st_size}

@@ -14,7 +14,7 @@ from core.jobs.cores import share_cores
 from core.progress import Cancelled, Progress, part
 from core.runs import EXPORT, Job, Run
 from core.uploads import LABELS
-from core.workspace import Workspace, write_json
+from core.workspace import Workspace, drafted, write_json
 
 PREPARING = 0.8  # of the time; the rest goes into the check
 
@@ -127,14 +127,27 @@ def export(job: Job, workspace: Workspace, progress: Progress) -> Any:
     from core.archive import pack_workspace
 
     path = job.folder / EXPORT
-    draft = path.with_suffix(".draft")
-    try:
-        with draft.open("wb") as stream:
-            pack_workspace(workspace, stream, progress)
-        draft.rename(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with drafted(path) as stream:
+        pack_workspace(workspace, stream, progress)
     return {"bytes": path.stat().st_size}
+
+
+def generate(job: Job, workspace: Workspace, progress: Progress) -> Any:
+    """params: run, settings (of a GenerateConfig), device. The generated cohort is a file in the job's folder."""
+    from core.cohort_plan import GenerateConfig
+    from core.config import build
+    from core.generate import generate as run_generate
+    from core.synthesis import load_run
+
+    share_cores()
+    config = build(GenerateConfig, job.params["settings"])
+    loaded = load_run(workspace, Run.open(workspace, job.params["run"]), job.params.get("device", "auto"))
+    path = job.folder / EXPORT
+    with drafted(path) as stream:
+        found = run_generate(loaded, config, stream, progress)
+    result = {**found, "bytes": path.stat().st_size}
+    job.write_result(result)
+    return result
 
 
 def restore(job: Job, workspace: Workspace, progress: Progress) -> Any:
@@ -257,6 +270,7 @@ KINDS: dict[str, Callable[[Job, Workspace, Progress], Any]] = {
     "quality": quality,
     "export": export,
     "restore": restore,
+    "generate": generate,
     "preview": preview,
     "train": train,
     "search": search,
