@@ -20,6 +20,7 @@ from ui.evaluate_view import (
     worst_cases,
 )
 from ui.frame import page_header
+from ui.generated_view import generated_view
 from ui.judged_table import Table, choose_table, offer_evaluation
 from ui.outcome import failure_notice
 from ui.pickers import choose
@@ -103,6 +104,7 @@ def show_run(table: Table, pair: Pair, pairs: list[Pair], metric: str, waiting: 
         source_check(part_of(table.items, entry, "checks"), table.mae_units)
     elif view == "audits":
         audit_view(entry)
+        generated_view(entry, pair)
     elif view == "tasks":
         task_view(part_of(table.items, entry, "tasks"))
     else:

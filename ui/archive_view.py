@@ -60,25 +60,31 @@ def _out() -> None:
             start_job("export", {})
             st.rerun()
         if done is not None and not busy:
-            _download(done)
+            save_button(done, "crossmodal-workspace.zip", "use `python -m core export` on the server.")
 
 
 def _kept_places() -> tuple[Path, ...]:
     return workspace().cohorts, workspace().datasets, workspace().runs
 
 
-def _download(job: Job) -> None:
+def save_button(job: Job, file_name: str, otherwise: str) -> None:
+    """The file that a job packed.
+
+    Args:
+        otherwise: what to do where it is too large for this.
+    """
     path = job.folder / EXPORT
     size = path.stat().st_size
     if size > MAX_DOWNLOAD_BYTES:
-        st.warning(f"{size_of_words(size)} are too much for a browser: use `python -m core export` on the server.")
+        st.warning(f"{size_of_words(size)} are too much for a browser: {otherwise}")
         return
     st.download_button(
         f"Save {size_of_words(size)}",
         path.read_bytes,
-        file_name="crossmodal-workspace.zip",
+        file_name=file_name,
         mime="application/zip",
         icon=":material/download:",
+        key=f"packed-{job.id}",
         help=f"Packed {ago_words(job.status.ended)}",
     )
 

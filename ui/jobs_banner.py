@@ -34,8 +34,9 @@ KINDS = {
     "arena": "Arena",
     "export": "Packing the workspace",
     "restore": "Taking in an export",
+    "generate": "Making a cohort with",
 }
-SAID = ("train", "search", "arena", "evaluate", "uncertainty", "audit", "embed")  # the others' pages say it
+SAID = ("train", "search", "arena", "evaluate", "uncertainty", "audit", "embed", "generate")  # the others' pages say it
 POLL = "2s"
 MAX_ROWS = 3
 COUNT = re.compile(r"\b\d+ of \d+\b")

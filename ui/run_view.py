@@ -25,7 +25,7 @@ from ui.words import STATES, ago_words, count_words
 
 POLL = "2s"
 TOLD_HERE = {"evaluate": "Evaluating", "embed": "Embedding"}  # what failed; of other work its own page tells
-DONE_WITH_RUNS = (*TOLD_HERE, "uncertainty", "audit")
+DONE_WITH_RUNS = (*TOLD_HERE, "uncertainty", "audit", "generate")
 LOOKS = {"curves": "Curves", "pictures": "Pictures", "log": "Log", "settings": "Settings"}
 
 

@@ -42,6 +42,7 @@ class State:
     RUN_VIEW = "run_view"
     BARS = "bars"  # Compare: whose error bars are shown
     AUDIT = "audit"  # Evaluate: which further check of a run is shown
+    GENERATED = "_generated"  # Evaluate: prefix of what is chosen for a generated cohort
     SEARCH = "search"
     ARENA = "arena"
     RIVAL = "rival"  # Train, Arena: whose differences from the others are shown

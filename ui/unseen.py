@@ -39,6 +39,7 @@ PLACES = {
     "evaluate": Place(EVALUATE, "Evaluate"),
     "uncertainty": Place(EVALUATE, "Evaluate, Error bars", run_view="uncertainty"),
     "audit": Place(EVALUATE, "Evaluate, Further checks", run_view="audits"),
+    "generate": Place(EVALUATE, "Evaluate, Further checks", run_view="audits"),
     "embed": Place("pages/latent.py", "Latent"),
 }
 TOLD = ("finished", "failed", "lost")  # who stops something knows that it has stopped

@@ -12,12 +12,14 @@ from core import frozen
 from core.audit import audit
 from core.evaluate import evaluate
 from core.jobs import BACKENDS
-from core.runs import Run
+from core.jobs.worker import execute
+from core.runs import EXPORT, Run, list_jobs
 from core.synthesis import load_run
 from core.train import make_config, train
 from tests.known_heads import heads
 from tests.pages.driving import open_page, words
 from ui.audit_view import ASKS, CHECKS
+from ui.run_view import delete_run
 from ui.state import State
 
 PAGE = str(Path(__file__).resolve().parents[2] / "pages" / "evaluate.py")
@@ -62,3 +64,26 @@ def test_what_was_found_stands_on_the_page(run, workspace):
     assert "Means over 1 held-out case and" in said["misalignment"]
     assert "syntheses" in said["memorisation"]
     assert "hold out 2 at least" in said["realism"]  # of six cases one is held out
+
+
+def test_a_generated_cohort_is_locked_until_copies_were_looked_for_and_goes_with_its_run(run, workspace, monkeypatch):
+    monkeypatch.setattr(BACKENDS["local"], "start", lambda job: execute(job, workspace))
+    page = opened()
+    assert not page.exception and not page.error
+    assert page.button(key="generate").disabled
+    assert "Do the check “Copies?” first" in words(page) and "Do the check" in page.button(key="generate").help
+    audit(load_run(workspace, run), ["memorisation"])
+    page.run()
+    assert not page.button(key="generate").disabled and "“Copies?” first" not in words(page)
+    page.selectbox(key="_generated-cases").select("lacking").run()
+    assert page.button(key="generate").disabled and "No case lacks" in words(page)
+    page.selectbox(key="_generated-cases").select("held-out").run()
+    page.button(key="generate").click().run()
+    assert not page.exception and not page.error
+    assert "1 image of 1 case, just now. Nothing was left out." in words(page)
+    (job,) = [job for job in list_jobs(workspace) if job.kind == "generate"]
+    assert job.params["settings"] == {"given": ["T1"], "targets": ["T2"], "cases": "held-out"}
+    assert (job.folder / EXPORT).exists()
+    assert any(element.label.startswith("Save ") for element in page.get("download_button"))
+    delete_run(run)
+    assert not job.folder.exists()
