@@ -15,6 +15,7 @@ from core.memorisation import measure_memorisation
 from core.misalignment import measure_misalignment
 from core.progress import Progress, part, silent
 from core.realism import measure_realism
+from core.shortage import told_of_memory
 from core.synthesis import LoadedRun
 from core.usefulness import measure_usefulness
 from core.workspace import plain
@@ -56,7 +57,8 @@ def _record(loaded: LoadedRun, name: str, progress: Progress) -> dict[str, Any]:
     began = time.monotonic()
     record: dict[str, Any] = {"fingerprint": fingerprint}
     try:
-        record["result"] = AUDITS[name](loaded, progress)
+        with told_of_memory():
+            record["result"] = AUDITS[name](loaded, progress)
     except UserError as error:
         record |= {"error": str(error), "code": error.code}
     record = dict(plain({**record, "seconds": round(time.monotonic() - began, 1)}))

@@ -120,7 +120,8 @@ def _twin_words(twin: Twin, held_out: Sequence[str]) -> str:
 
 
 def _kin_words(kin: Kin) -> str:
-    return f"{kin.modalities[0]} of {kin.first} and {kin.modalities[1]} of {kin.second} are of one person."
+    who = f"{kin.modalities[0]} of {kin.first} and {kin.modalities[1]} of {kin.second}"
+    return f"{who} seem to be of one person (alike {kin.likeness:.2f}; strangers stay below {kin.limit:.2f})."
 
 
 def _checked(

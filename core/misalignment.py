@@ -43,11 +43,13 @@ class Move:
     sign: int
 
 
-def moves() -> Iterator[Move]:
-    """Every size along and about every axis, both ways."""
-    for kind, sizes in (("shift", SHIFTS_VOXELS), ("turn", TURNS_DEGREES)):
+def moves(shape: Sequence[int]) -> Iterator[Move]:
+    """Every size along and about every axis, both ways; of one slice, those within it."""
+    long = [axis for axis, n in enumerate(shape) if n > 1]
+    about = range(3) if len(long) == 3 else [axis for axis in range(3) if axis not in long]
+    for kind, sizes, axes in (("shift", SHIFTS_VOXELS, long), ("turn", TURNS_DEGREES, about)):
         for size in sizes:
-            for axis in range(3):
+            for axis in axes:
                 for sign in (-1, 1):
                     yield Move(kind, size, axis, sign)
 
@@ -110,7 +112,7 @@ def stress(
     tight = box_of(inside)
     itself = Pyramid(truth[tight], np.ascontiguousarray(inside[tight]), DATA_RANGE, 1)
     curves = []
-    for move in moves():
+    for move in moves(truth.shape):
         other = moved(truth, move, dataset.spacing_mm, centre)
         own = {"mae": mae(other, truth, inside) * scale, "ssim": itself.compare(other[tight])[0].mean}
         curves.append({"case": case_id, "target": target, "kind": move.kind, "size": move.size, **own})

@@ -142,21 +142,19 @@ def test_the_best_stands_first_and_no_modality_is_made_from_itself(fitted):
 
 @pytest.mark.slow
 def test_a_model_that_fails_is_told_and_the_others_go_on(dataset, monkeypatch):
-    from core.errors import UserError
-
     failing = start(dataset, models=("constant", "linear"), n_folds=2)
     monkeypatch.setattr("core.arena.settings.ALWAYS", FITTED)
     real = Arena._score
 
     def fail(self: Arena, run: Run, split: object) -> object:
         if run.config.model == "constant":
-            raise UserError("It is too large for this test.", "OUT-OF-MEMORY")
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
         return real(self, run, split)
 
     monkeypatch.setattr(Arena, "_score", fail)
     found = failing.run()
     failed = next(one for one in found["entrants"] if one["model"] == "constant")
-    assert "too large" in failed["error"] and failed["folds"] == 0
+    assert "too little memory" in failed["error"] and failed["folds"] == 0
     assert {row["model"] for row in found["rows"]} == set(FITTED)
 
 
@@ -166,6 +164,8 @@ def test_a_model_that_fails_is_told_and_the_others_go_on(dataset, monkeypatch):
         ({"models": ("contrastive",)}, "NO-IMAGES"),
         ({"models": ("nobody",)}, "NO-MODEL"),
         ({"n_folds": 20}, None),
+        ({"modalities": ("CT",)}, "FEW-MODALITIES"),
+        ({"modalities": ("CT", "XX")}, "NO-MODALITY"),
     ],
 )
 def test_what_cannot_compete_is_refused_before_anything_is_trained(dataset, options, code):

@@ -136,11 +136,16 @@ def test_a_shift_is_that_of_scipy(axis, size, sign):
     np.testing.assert_allclose(moved(image, Move("shift", size, axis, sign), (1, 2, 3), (2, 2, 2)), expected, atol=1e-6)
 
 
+def test_one_slice_is_moved_within_itself():
+    found = {(move.kind, move.axis) for move in moves((8, 9, 1))}
+    assert found == {("shift", 0), ("shift", 1), ("turn", 2)}
+
+
 def test_the_similarity_of_a_moved_image_is_the_metric_of_the_same_name(dataset):
     run = loaded(dataset)
     case = run.split.test[0]
     curves, _ = stress(run, case, "T2", {})
-    move = next(m for m in moves() if (m.kind, m.size) == ("turn", 3.0))
+    move = next(m for m in moves(dataset.shape) if (m.kind, m.size) == ("turn", 3.0))
     mask, truth = judged_mask(dataset, case, "T2"), np.array(dataset.volume(case, "T2"))
     expected = ssim(moved(truth, move, dataset.spacing_mm, np.argwhere(mask).mean(0)), truth, mask)
     own = next(row for row in curves if (row["kind"], row["size"]) == ("turn", 3.0))
@@ -172,7 +177,7 @@ def test_a_blurred_synthesis_is_not_askew_though_it_fits_a_moved_and_so_blurred_
     inner[5:-5, 5:-5, 5:-5] = True
 
     def found(image):
-        errors = {m: mae(image, moved(truth, m, (1, 2, 3), (15, 16, 17)), inner) for m in moves()}
+        errors = {m: mae(image, moved(truth, m, (1, 2, 3), (15, 16, 17)), inner) for m in moves(truth.shape)}
         return min(errors.values()), best_of(mae(image, truth, inner), errors)
 
     blurred = ndimage.gaussian_filter(truth, 1.5)

@@ -32,7 +32,7 @@ BEFORE = ("model", "case", "given", "target", "mae_unit")
 
 def new_arena(dataset: Dataset) -> Job | None:
     """The form; the job that was just started."""
-    from core.arena.settings import ALWAYS, ArenaOptions, make_arena_config
+    from core.arena.settings import ALWAYS, ArenaOptions, check_modalities, make_arena_config
 
     cards = model_cards()
     offered = [name for name, card in cards.items() if card.makes_images and name not in ALWAYS]
@@ -42,6 +42,7 @@ def new_arena(dataset: Dataset) -> Job | None:
     try:
         options = build(ArenaOptions, chosen)
         dataset.split(options.seed, 0, options.n_folds)
+        check_modalities(dataset, options)
     except UserError as error:
         hindrance = str(error)
     if options is not None and not hindrance:
@@ -86,7 +87,8 @@ def arena_picker() -> Job | None:
 
 def _title(job: Job) -> str:
     config = job.params["config"]
-    return f"{', '.join(config['models'])} on {config['dataset']} ({job.id.removeprefix('arena-')[:6]})"
+    some = f" in {', '.join(config['modalities'])}" if config.get("modalities") else ""
+    return f"{', '.join(config['models'])} on {config['dataset']}{some} ({job.id.removeprefix('arena-')[:6]})"
 
 
 def arena_view(job: Job) -> None:
@@ -122,6 +124,8 @@ def _notes(found: Mapping[str, Any]) -> None:
     config = found["config"]
     n_folds = config["n_folds"]
     said = f"{n_folds} folds, at most {config['minutes']:g} min a training."
+    if config.get("modalities"):
+        said += f" Learnt and made: {', '.join(config['modalities'])} only."
     notes = [said, "Each case is judged by models that never saw it."]
     late = [one["model"] for one in found["entrants"] if one["folds"] < n_folds and not one["error"]]
     failed = [f"{one['model']}: {one['error']}" for one in found["entrants"] if one["error"]]

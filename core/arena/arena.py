@@ -17,6 +17,7 @@ from core.progress import Progress, silent
 from core.protocol import fingerprint_of, protocol_of
 from core.runs import Job, Run
 from core.search.trial import ENDS_ALL, key_of, train_run
+from core.shortage import told_of_memory
 from core.synthesis import load_run
 from core.workspace import digest_of, plain, read_json, write_json
 
@@ -66,10 +67,12 @@ class Arena:
 
     def _look_for_leaks(self) -> None:
         for split in self.splits:
-            self.progress(0, self.total, "Looking for leaks")
-            found = find_leaks(self.dataset, split, split.test)
+            found = find_leaks(self.dataset, split, split.test, progress=self._look)
             refuse_leaks(found)
             self.checked = list(found.checked)
+
+    def _look(self, done: float, total: float, message: str = "") -> None:
+        self.progress(0, self.total, "Looking for leaks")
 
     def _judge(self, model: str, fold: int) -> Row:
         config = run_settings(self.dataset, self.config, model, fold)
@@ -90,7 +93,8 @@ class Arena:
             run = Run(self.job.folder / "runs" / f"run-{key}")
             if not (run.has_weights and run.state == "finished"):
                 run = train_run(config, run.folder, self.dataset, self.device, report)
-            verdict |= self._score(run, self.splits[fold])
+            with told_of_memory():
+                verdict |= self._score(run, self.splits[fold])
         except UserError as error:
             if error.code in ENDS_ALL:
                 raise

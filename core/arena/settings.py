@@ -60,6 +60,7 @@ def make_arena_config(dataset: Dataset, options: ArenaOptions) -> ArenaConfig:
         {**options.model_dump(), "dataset": dataset.name, "dataset_fingerprint": dataset.fingerprint},
     )
     dataset.split(config.seed, 0, config.n_folds)
+    check_modalities(dataset, config)
     for model in config.entrants:
         if not kind_of(model).makes_images:
             raise InvalidConfigError(
@@ -67,6 +68,19 @@ def make_arena_config(dataset: Dataset, options: ArenaOptions) -> ArenaConfig:
             )
         run_settings(dataset, config, model, 0)
     return config
+
+
+def check_modalities(dataset: Dataset, options: ArenaOptions) -> None:
+    """Refuse modalities that the dataset lacks (NO-MODALITY), or fewer than two (FEW-MODALITIES)."""
+    unknown = [m for m in options.modalities if m not in dataset.modalities]
+    if unknown:
+        known = ", ".join(dataset.modalities)
+        raise InvalidConfigError(f"The dataset has no {unknown[0][:40]}. Modalities here: {known}.", "NO-MODALITY")
+    if options.modalities and len(set(options.modalities)) < 2:
+        raise InvalidConfigError(
+            "One modality has nothing to be made from. Choose two at least, or leave the choice empty for all.",
+            "FEW-MODALITIES",
+        )
 
 
 def run_settings(dataset: Dataset, config: ArenaConfig, model: str, fold: int) -> Any:

@@ -26,7 +26,7 @@ from core.jobs.usage import gpu_bytes, memory_bytes
 from core.processes import process_start
 from core.progress import Cancelled, Interrupted, Paused
 from core.runs import Job, Run
-from core.shortage import is_out_of_memory, out_of_memory
+from core.shortage import told_of_memory
 from core.workspace import Workspace
 
 WRITE_EVERY_S = 0.5
@@ -122,14 +122,11 @@ def _begin(job: Job, ticket: Ticket | FarTicket | Alone) -> None:
 
 def _work(job: Job, workspace: Workspace, ticket: Ticket | FarTicket | Alone) -> Any:
     try:
-        return KINDS[job.kind](job, workspace, JobProgress(job, ticket))
+        with told_of_memory():
+            return KINDS[job.kind](job, workspace, JobProgress(job, ticket))
     except OSError as error:
         if is_disk_full(error):
             raise disk_full() from error
-        raise
-    except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            raise out_of_memory() from error
         raise
 
 

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.dataset import Dataset
 from core.progress import Progress, silent
-from core.quality.imprints import ImprintGrid, Imprints, Levels, imprint, imprints_of
+from core.quality.imprints import OUTSIDE, ImprintGrid, Imprints, Levels, imprint, imprints_of
 from core.quality.translation import Translation
 from core.quality.twins import Finder
 
 EXAMPLES = 12  # cases of one person in both modalities, and as many pairs of strangers
 LEAST_EXAMPLES = 3
+LEAST_POINTS = 100  # that an example's two imprints share
+LEAST_LIKENESS = 0.3  # strangers came to 0.27 on real images: nobody is named below
 FOLDS = 3
 APART = 4.0  # deviations of strangers' likeness that one person's must be above it
 
@@ -60,13 +62,14 @@ def kin_of(
         progress(done, len(pairs), f"Comparing {' with '.join(modalities)}")
         for m in modalities:
             imprints.setdefault(m, _imprints(dataset, m, grid))
-        both = _both(dataset, modalities)
-        pair = _Pair(dataset, modalities, grid, imprints, both) if len(both) >= LEAST_EXAMPLES else None
+        asked = {case for pair in cases for case in pair}
+        pair = _pair_of(dataset, modalities, grid, imprints, asked)
         limit = pair.limit() if pair else None
         if pair is None or limit is None:
             untold.append(modalities)
             continue
         for a, b in cases:
+            progress(done, len(pairs), f"Comparing {' with '.join(modalities)}")
             likeness = pair.likeness(a, b)
             if likeness >= limit:
                 found.append(Kin(a, b, modalities, likeness, limit))
@@ -82,8 +85,8 @@ def _strange_pairs(
     for one in held_out:
         for other in learnt:
             if not has[one] & has[other]:
-                for m in has[one]:
-                    for n in has[other]:
+                for m in sorted(has[one]):
+                    for n in sorted(has[other]):
                         key, pair = ((m, n), (one, other)) if m < n else ((n, m), (other, one))
                         pairs.setdefault(key, []).append(pair)
     return pairs
@@ -94,9 +97,24 @@ def _imprints(dataset: Dataset, modality: str, grid: ImprintGrid) -> dict[str, L
     return dict(zip(found.case_ids, found.levels, strict=True))
 
 
-def _both(dataset: Dataset, modalities: tuple[str, str]) -> list[str]:
-    """Cases with both modalities, to learn from."""
-    return [c for c in dataset.case_ids if set(modalities) <= set(dataset.record(c)["modalities"])][:EXAMPLES]
+def _pair_of(
+    dataset: Dataset,
+    modalities: tuple[str, str],
+    grid: ImprintGrid,
+    imprints: Mapping[str, Mapping[str, Levels]],
+    asked: Collection[str],
+) -> _Pair | None:
+    """Learnt from cases with both whose images share points; None where these are too few."""
+    examples: dict[str, tuple[Levels, Levels]] = {}
+    for case in dataset.case_ids:
+        if len(examples) < EXAMPLES and set(modalities) <= set(dataset.record(case)["modalities"]):
+            first, second = imprints[modalities[0]][case], _beside(dataset, case, modalities, grid)
+            if ((first != OUTSIDE) & (second != OUTSIDE)).sum() >= LEAST_POINTS:
+                examples[case] = first, second
+    if len(examples) < LEAST_EXAMPLES:
+        return None
+    firsts, seconds = ({c: x for c, x in imprints[m].items() if c in {*examples, *asked}} for m in modalities)
+    return _Pair(examples, firsts, seconds)
 
 
 class _Pair:
@@ -104,23 +122,19 @@ class _Pair:
 
     def __init__(
         self,
-        dataset: Dataset,
-        modalities: tuple[str, str],
-        grid: ImprintGrid,
-        imprints: Mapping[str, Mapping[str, Levels]],
-        both: list[str],
+        examples: Mapping[str, tuple[Levels, Levels]],
+        firsts: Mapping[str, Levels],
+        seconds: Mapping[str, Levels],
     ) -> None:
-        firsts, seconds = (imprints[m] for m in modalities)
-        self.both, self.first, self.second = both, list(firsts), list(seconds)
-        at_first = {case: _beside(dataset, case, modalities, grid) for case in both}
+        self.both, self.first, self.second = list(examples), list(firsts), list(seconds)
 
         def taught_by(cases: Collection[str]) -> Translation:
-            return Translation([firsts[c] for c in cases], [at_first[c] for c in cases])
+            return Translation([examples[c][0] for c in cases], [examples[c][1] for c in cases])
 
-        translations = dict.fromkeys(self.first, taught_by(both))
-        for n in range(min(FOLDS, len(both))):
-            own = both[n::FOLDS]
-            translations |= dict.fromkeys(own, taught_by([case for case in both if case not in own]))
+        translations = dict.fromkeys(self.first, taught_by(self.both))
+        for n in range(min(FOLDS, len(self.both))):
+            own = self.both[n::FOLDS]
+            translations |= dict.fromkeys(own, taught_by([case for case in self.both if case not in own]))
         expected = [translations[case].of(levels) for case, levels in firsts.items()]
         self._finder = Finder(np.stack([*expected, *seconds.values()]))
 
@@ -128,15 +142,19 @@ class _Pair:
         return self._finder.best(self.first.index(a), len(self.first) + self.second.index(b))[0]
 
     def limit(self) -> float | None:
-        """Half-way, on Fisher's scale, from strangers to one person; None where these lie too close."""
+        """Half-way, on Fisher's scale, from strangers to one person; None where these lie too close.
+
+        A tenth of the strangers may be one person under two names: the most alike ones are left out.
+        """
         own = _fisher([self.likeness(case, case) for case in self.both])
-        strangers = _fisher([self.likeness(a, b) for a, b in _some_pairs(self.both)])
-        usual = float(np.median(strangers))
-        deviation = float(np.std(strangers)) + 0.01
+        strangers = np.sort(_fisher([self.likeness(a, b) for a, b in _some_pairs(self.both)]))
+        strangers = strangers[: len(strangers) - len(strangers) // 10]
+        deviation = float(np.std(strangers, ddof=1)) + 0.02
+        highest = max(float(np.median(strangers)) + APART * deviation, float(strangers.max()))
         least = float(np.min(own)) if len(own) < 6 else float(np.quantile(own, 0.1))
-        if least < max(usual + APART * deviation, float(strangers.max())):
+        if np.tanh(least) < LEAST_LIKENESS or least < highest:
             return None
-        return float(np.tanh((max(usual + APART * deviation, float(strangers.max())) + least) / 2))
+        return max(LEAST_LIKENESS, float(np.tanh((highest + least) / 2)))
 
 
 def _beside(dataset: Dataset, case: str, modalities: tuple[str, str], grid: ImprintGrid) -> Levels:
@@ -146,8 +164,8 @@ def _beside(dataset: Dataset, case: str, modalities: tuple[str, str], grid: Impr
 
 
 def _some_pairs(cases: list[str]) -> list[tuple[str, str]]:
-    pairs = list(combinations(cases, 2))
-    return pairs[:: max(1, len(pairs) // (2 * EXAMPLES))]
+    pairs = list(permutations(cases, 2))
+    return pairs[:: max(1, len(pairs) // (3 * EXAMPLES))]
 
 
 def _fisher(values: list[float]) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ from core.runs import Run
 from core.search.grid import Point
 from core.search.rounds import Verdict
 from core.search.settings import SearchConfig
+from core.shortage import told_of_memory
 from core.synthesis import LoadedRun, load_run, supported_targets
 from core.train import make_config, train
 from core.workspace import digest_of, read_json, write_json
@@ -80,7 +81,8 @@ class Trials:
             self.crew.begin(key, point, hold_out)
             return self.crew.result(key, progress)
         try:
-            verdict = self._train_and_score(config, key, progress)
+            with told_of_memory():
+                verdict = self._train_and_score(config, key, progress)
         except UserError as error:
             if error.code in ENDS_ALL:
                 raise
@@ -119,7 +121,8 @@ def train_run(config: RunConfig, folder: Path, dataset: Dataset, device: torch.d
     run = Run.make(folder, config, device.type)
     run.update(state="running", started=time.time(), device=str(device))
     try:
-        train(run, dataset, device, progress)
+        with told_of_memory():
+            train(run, dataset, device, progress)
     except Cancelled:
         run.update(state="paused", ended=time.time())
         raise

@@ -124,9 +124,12 @@ def test_where_halving_does_not_help_a_sentence_says_so(
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9.06 GB)"),
         MemoryError(),
     ],
-    ids=["a GPU", "torch on a CPU", "Python"],
+    ids=["a GPU", "torch on a CPU", "a GPU of others", "cuBLAS", "Apple", "Python"],
 )
 def test_where_not_even_the_weights_fit_a_sentence_says_so(
     error: Exception, workspace: Workspace, tiny: Dataset, monkeypatch: pytest.MonkeyPatch
@@ -144,6 +147,7 @@ def test_where_not_even_the_weights_fit_a_sentence_says_so(
 def test_another_failure_is_not_taken_for_a_lack_of_memory() -> None:
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
     assert not is_out_of_memory(ValueError("out of memory"))
+    assert is_out_of_memory(type("RayTaskError(OutOfMemoryError)", (Exception,), {})("task failed"))
 
 
 class Alone:

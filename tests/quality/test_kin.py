@@ -28,11 +28,12 @@ def images_of(person: int) -> dict[str, np.ndarray]:
     return {"CT": (ct * MASK).astype(np.float32), "T1": (mr * MASK).astype(np.float32)}
 
 
-def dataset_of(workspace: Workspace, cases: dict[str, dict[str, np.ndarray]]) -> Dataset:
+def dataset_of(workspace: Workspace, cases: dict[str, dict[str, np.ndarray]], empty: str = "") -> Dataset:
     writer = DatasetWriter(workspace, "kin")
     for case, images in cases.items():
         scales, units = dict.fromkeys(images, (1.0, 0.0)), dict.fromkeys(images, "a.u.")
-        writer.add(PreparedCase(case, images, scales, units, MASK, np.diag([*SPACING, 1.0])))
+        mask = MASK & (case != empty)
+        writer.add(PreparedCase(case, images, scales, units, mask, np.diag([*SPACING, 1.0])))
     return writer.finish("kin", {}, simulated=True)
 
 
@@ -53,6 +54,14 @@ def test_one_person_is_found_where_edges_say_little_and_a_stranger_is_not(n: int
     report = kin_of(dataset_of(workspace, cases), ["same", "other"], [c for c in cases if c not in ("same", "other")])
     assert report.untold == ()
     assert [(kin.first, kin.second, kin.modalities) for kin in report.kin] == [("alone", "same", ("CT", "T1"))]
+
+
+def test_neither_an_empty_case_nor_a_person_twice_among_the_examples_silences_it(workspace: Workspace) -> None:
+    cases = some_people(8) | {"empty": images_of(55), "twice": images_of(0)}
+    dataset = dataset_of(workspace, cases, empty="empty")
+    report = kin_of(dataset, ["same", "other"], [c for c in cases if c not in ("same", "other")])
+    assert report.untold == ()
+    assert [(kin.first, kin.second) for kin in report.kin] == [("alone", "same")]
 
 
 def test_with_too_few_to_learn_from_it_says_that_it_cannot_tell(workspace: Workspace) -> None:
