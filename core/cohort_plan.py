@@ -88,7 +88,7 @@ def copy_check(run: Run, dataset: Dataset, split: Split) -> dict[str, Any]:
     raise InvalidConfigError(why, "AUDIT-NEEDED")
 
 
-HOW = "Do the check “Copies?” first, under Further checks on Evaluate."
+HOW = "First press “Check” under “Copies?” (Evaluate, Further checks), or use the verb `audit`."
 
 
 def limits_for(found: Mapping[str, Any], target: str) -> dict[str, float]:

@@ -94,9 +94,9 @@ def _obstacle(run: Run, values: Mapping[str, Any]) -> str:
     """Why it cannot be made, in words; "" where it can."""
     if not values["targets"]:
         return "Choose what is made."
-    dataset = Dataset.open(workspace(), run.config.dataset)
-    split = dataset.split_of(run.config)
     try:
+        dataset = Dataset.open(workspace(), run.config.dataset)
+        split = dataset.split_of(run.config)
         found = copy_check(run, dataset, split)
         plan(dataset, split, GenerateConfig(**values))
         for target in values["targets"]:

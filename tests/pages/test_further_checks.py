@@ -71,10 +71,10 @@ def test_a_generated_cohort_is_locked_until_copies_were_looked_for_and_goes_with
     page = opened()
     assert not page.exception and not page.error
     assert page.button(key="generate").disabled
-    assert "Do the check “Copies?” first" in words(page) and "Do the check" in page.button(key="generate").help
+    assert "First press “Check” under “Copies?”" in words(page) and "First press" in page.button(key="generate").help
     audit(load_run(workspace, run), ["memorisation"])
     page.run()
-    assert not page.button(key="generate").disabled and "“Copies?” first" not in words(page)
+    assert not page.button(key="generate").disabled and "First press" not in words(page)
     page.selectbox(key="_generated-cases").select("lacking").run()
     assert page.button(key="generate").disabled and "No case lacks" in words(page)
     page.selectbox(key="_generated-cases").select("held-out").run()
