@@ -175,8 +175,8 @@ def readme_of(about: Mapping[str, Any]) -> str:
         f"(fingerprint {about['dataset_fingerprint'][:16]}, protocol {about['protocol']['fingerprint']}).",
         "Where: each image lies in the world as the images it was made from. CT in HU and PET in SUV where these are "
         "known, all else from 0 to 1; the unit of each stands in about.json.",
-        f"Copies: each image was compared with the training images; {about['n_left_out']} were left out in all, with "
-        "the reason in about.json.",
+        f"Copies: each image was compared with the training images. Left out: {about['n_left_out'] or 'none'}"
+        + (", with the reasons in about.json." if about["n_left_out"] else "."),
         "A synthesis can show what is not there and hide what is. Nothing in it is evidence about a patient.",
     ]
     return "\n".join(lines) + "\n"

@@ -151,6 +151,7 @@ def test_looking_at_news_leads_to_the_run(workspace: Workspace, dataset: Dataset
     [
         ("audit", {"run": "RUN", "names": ["realism"]}, "Evaluate, Further checks", "Evaluate", {"audit": "realism"}),
         ("uncertainty", {"run": "RUN"}, "Evaluate, Error bars", "Evaluate", {"run_view": "uncertainty"}),
+        ("generate", {"run": "RUN"}, "Evaluate, Further checks", "Evaluate", {"run_view": "audits"}),
         ("arena", {"config": {"dataset": "phantoms", "models": ["ae"]}}, "Train, Arena", "Train", {"arena": "JOB"}),
         ("search", {"config": {"dataset": "phantoms", "model": "ae", "grid": {}}}, "Train, Search", "Train",
          {"search": "JOB"}),
