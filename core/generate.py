@@ -17,10 +17,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from core.archive.pack import undated
-from core.cohort import nifti_bytes, packed
 from core.cohort_plan import GenerateConfig, LeftOut, Plan, copy_check, limits_for, plan
 from core.dataset import Dataset
 from core.errors import InvalidConfigError
+from core.export import synthesis_bytes
 from core.frozen import Coder, coder
 from core.memorisation import Points, is_suspect, nearest, points_of, points_of_real
 from core.models import MODELS
@@ -32,7 +32,6 @@ from core.versions import versions
 from core.workspace import plain
 
 ABOUT, README = "about.json", "README.txt"
-NOTICE = "synthetic, not for clinical use"
 COPY = "lies as near to a training image as a copy would"
 NO_NUMBERS = "holds values that are no numbers"
 COMPARING = 0.2  # of the time, until there is what syntheses are held against
@@ -110,7 +109,7 @@ def _add_images(
                 left_out.append({"case": case_id, "target": target, "why": why})
                 continue
             volume = to_unit(loaded.dataset, case_id, target, image)
-            content = packed(nifti_bytes(volume, NOTICE))
+            content = synthesis_bytes(volume)
             row = {"file": f"{case_id}/{target}.nii.gz", "case": case_id, "target": target, "unit": volume.unit}
             row |= {"case_was": _part_of(loaded, case_id), "sha256": hashlib.sha256(content).hexdigest()}
             _add(archive, row["file"], content)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -79,13 +77,10 @@ def download(loaded: LoadedRun, case_id: str, given: tuple[str, ...], target: st
     """The synthesis as NIfTI, made when it is asked for."""
 
     def nifti() -> bytes:
-        from core.cohort import save_nifti
+        from core.export import synthesis_bytes
         from core.synthesis import to_unit
 
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "synthesis.nii.gz"
-            save_nifti(to_unit(loaded.dataset, case_id, target, result.synthesis), path)
-            return path.read_bytes()
+        return synthesis_bytes(to_unit(loaded.dataset, case_id, target, result.synthesis))
 
     name = f"{case_id}_{target}_from_{'-'.join(given)}.nii.gz"
     st.download_button(

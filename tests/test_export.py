@@ -75,7 +75,8 @@ def test_a_ct_leaves_in_hounsfield_units(tiny, tmp_path):
 def test_the_header_says_nothing_but_geometry(tiny, tmp_path):
     save_synthesis(tiny, "case-0", ["T1"], "T2", tmp_path / "out.nii")
     header = nib.load(tmp_path / "out.nii").header
-    assert not any(bytes(header[name]).strip(b"\0") for name in ("descrip", "aux_file", "db_name", "intent_name"))
+    assert header["descrip"].item() == b"synthetic, not for clinical use"
+    assert not any(bytes(header[name]).strip(b"\0") for name in ("aux_file", "db_name", "intent_name"))
     assert not header.extensions
     assert header.get_xyzt_units()[0] == "mm"
 

@@ -91,7 +91,9 @@ def value_words(value: float, unit: str) -> str:
 
 
 def size_of_words(n_bytes: float) -> str:
-    """Such as "120 MB" or "1.5 GB"."""
+    """Such as "40 kB", "120 MB" or "1.5 GB"."""
+    if 0 < n_bytes < 0.95e6:
+        return f"{max(1, n_bytes / 1e3):.0f} kB"
     if n_bytes < 999.5e6:
         return f"{n_bytes / 1e6:.0f} MB"
     return f"{n_bytes / 1e9:.3g} GB"
