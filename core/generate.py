@@ -2,7 +2,8 @@
 
 A ZIP with CASE/TARGET.nii.gz in HU or SUV where the modality has them, about.json and README.txt. It needs the run's
 check for copies (`core.memorisation`), and every single image is then checked in the same way before it is written. One
-image is in memory at a time; of each training case some kB a slice, to compare with. Equal requests give equal files.
+case's images are in memory at a time; of each training case some kB a slice, to compare with. Equal requests give equal
+files.
 """
 
 from __future__ import annotations
@@ -103,8 +104,7 @@ def _add_images(
     written, left_out = [], list(wanted.left_out)
     for n, (case_id, targets) in enumerate(wanted.wanted.items(), 1):
         progress(n - 1, len(wanted.wanted), f"Case {n} of {len(wanted.wanted)}")
-        for target in targets:
-            image = synthesise_case(loaded, case_id, given, [target])[target]
+        for target, image in synthesise_case(loaded, case_id, given, targets).items():
             if why := guard.objection(case_id, image, target):
                 left_out.append({"case": case_id, "target": target, "why": why})
                 continue
