@@ -56,7 +56,7 @@ class Loops:
 
     def config(self) -> RunConfig:
         train = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "lr": LR, "schedule": "constant", "augment": False}
-        limits = {"max_minutes": 600, "preview_every": 100_000}
+        limits = {"optimiser": "adamw", "max_minutes": 600, "preview_every": 100_000}
         return make_config(self.dataset, "mvae", {"cross_weight": 0.0, "n_subsets": 0}, {**train, **limits})
 
     def our_model(self) -> Model:

@@ -172,7 +172,7 @@ def _settings(name: str) -> dict[str, Any]:
 
 def _trained(contest: Contest, name: str, model: Model, seed: int) -> Model:
     """Ours, after the product's own training loop without the comforts that the library's has not."""
-    plain = {"schedule": "constant", "augment": False, "average": 0, "clip": 0}
+    plain = {"optimiser": "adamw", "schedule": "constant", "augment": False, "average": 0, "clip": 0}
     limits = {"max_minutes": 600, "preview_every": 100_000}
     size = {"epochs": contest.epochs, "batch_size": BATCH_SIZE, "lr": LR, "modalities": MODALITIES}
     match = MATCHES[name]

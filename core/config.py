@@ -92,7 +92,7 @@ class TrainConfig(Settings):
 
     headings: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "What is seen": ("modalities", "input", "stack", "patch", "augment", "drop_modalities"),
-        "Steps": ("schedule", "momentum", "weight_decay", "average", "clip", "patience", "preview_every"),
+        "Steps": ("optimiser", "schedule", "momentum", "weight_decay", "average", "clip", "patience", "preview_every"),
         "Shared code": ("infonce_weight", "triplet_weight", "tasks", "task_weight"),
         "Transfer": ("init_from", "freeze"),
         "Machine": ("devices", "precision", "deterministic", "compile"),
@@ -101,6 +101,9 @@ class TrainConfig(Settings):
     epochs: int = Field(150, ge=1, le=10_000, description="Passes over all training slices")
     batch_size: int = Field(4, ge=1, le=1024, description="Slices per optimiser step")
     lr: float = Field(2e-3, gt=0, le=1, description="Peak learning rate")
+    optimiser: Literal["adamw", "muon"] = Field(
+        "adamw", description="Muon: convolutional networks learn in about half as many steps; AdamW for all others"
+    )
     schedule: Literal["cosine", "constant"] = Field("cosine", description="How the learning rate moves over the run")
     momentum: float = Field(0.9, ge=0, lt=1, description="Adam's memory of past gradients; less for adversarial models")
     weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW's weight decay; 0 makes it Adam")

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from core.config import TrainConfig
+from core.muon import Muon
 
 WARM_UP = 0.05  # of the training, to the peak learning rate
 TRUST_STEPS = 0.25  # of the time limit, before the pace is believed to be too slow
@@ -53,6 +54,7 @@ def learning_rate(settings: TrainConfig, clock: Clock) -> float:
 
 
 def optimiser(parameters: list[nn.Parameter], settings: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; without weight decay it is Adam."""
+    """Muon, or AdamW; without weight decay the latter is Adam."""
+    kind = Muon if settings.optimiser == "muon" else torch.optim.AdamW
     betas = (settings.momentum, 0.999)
-    return torch.optim.AdamW(parameters, settings.lr, betas=betas, weight_decay=settings.weight_decay)
+    return kind(parameters, settings.lr, betas=betas, weight_decay=settings.weight_decay)

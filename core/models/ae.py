@@ -18,7 +18,7 @@ from core.models.formulas import ERRORS, Point, mean_code, mean_over_rows, rando
 class AE(Model):
     title = "Joint autoencoder"
     summary = "One code per slice that every modality can be read from; sharp and simple. Choose it for a first map."
-    train_defaults: ClassVar[Mapping[str, Any]] = {"epochs": 80}
+    train_defaults: ClassVar[Mapping[str, Any]] = {"epochs": 80, "optimiser": "muon"}
 
     class Config(ConvSettings):
         cross_weight: float = Field(1.0, ge=0, le=1000, description="Weight of making a modality from the others")

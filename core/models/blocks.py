@@ -24,7 +24,15 @@ LEAK = 0.1  # of a leaky ReLU: what it lets through below zero
 MAX_GROWTH = 4  # channels double with each halving up to this many times the width: deeper maps are small, not rich
 
 
-class ConvSettings(Settings):
+class BlockSettings(Settings):
+    """What the convolutional networks have in common."""
+
+    normalise: bool = Field(
+        True, description="Bring features to one scale in each image. Off: faster early on, and may need smaller steps"
+    )
+
+
+class ConvSettings(BlockSettings):
     """What the convolutional latent models have in common."""
 
     width: int = Field(16, ge=4, le=256, description="Channels at half resolution; more is slower and finer")
@@ -33,9 +41,6 @@ class ConvSettings(Settings):
         1, ge=1, le=4, description="Fineness of the map of codes: 1 is one per 2 x 2 pixels, 2 per 4 x 4"
     )
     spatial_latent: bool = Field(True, description="Keep a small map of codes; off: one code for the whole slice")
-    normalise: bool = Field(
-        True, description="Bring features to one scale in each image. Off: faster early on, and may need smaller steps"
-    )
 
 
 def visible(batch: Batch, modality: str) -> Tensor:
@@ -197,7 +202,7 @@ class Trunk(Pyramid):
         return self.up(self.down(x))
 
 
-def block_of(settings: ConvSettings) -> Block:
+def block_of(settings: BlockSettings) -> Block:
     """What the networks are made of."""
     return conv_block if settings.normalise else plain_block
 

@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from core.config import Settings
 from core.models.base import Batch, Model, Shapes
 from core.models.blocks import (
+    BlockSettings,
     Trunk,
-    conv_block,
+    block_of,
     crop_to,
     on_rows,
     pad,
@@ -30,20 +31,21 @@ class HeMIS(Model):
     """The code is what the shared network makes of the moments: maps at half the image's resolution."""
 
     title = "HeMIS (moments of feature maps)"
-    summary = "A shared code as rich as a U-Net's features, from any subset of modalities. Needs a long training."
+    summary = "A shared code as rich as a U-Net's features, from any subset of modalities: the finest images."
+    train_defaults: ClassVar[Mapping[str, Any]] = {"optimiser": "muon"}
 
-    class Config(Settings):
+    class Config(BlockSettings):
         width: int = Field(24, ge=4, le=256, description="Channels at half resolution; more is slower and finer")
-        latent_dim: int = Field(24, ge=1, le=256, description="Numbers in the shared code at each 2 x 2 pixels")
+        latent_dim: int = Field(48, ge=1, le=256, description="Numbers in the shared code at each 2 x 2 pixels")
         halvings: int = Field(3, ge=2, le=5, description="How often the image is halved to see around a pixel")
         rebuild: float = Field(0.1, ge=0, le=1, description="How often what is given is made again as well")
 
     def __init__(self, config: HeMIS.Config, shapes: Shapes) -> None:
         super().__init__(config, shapes)
-        dims, width = shapes.spatial_dims, config.width
-        self.encoders = nn.ModuleDict({m: stem(dims, shapes.channels, width // 2) for m in shapes.modalities})
-        self.trunk = Trunk(dims, (shapes.channels, config.latent_dim), width, config.halvings, level=1)
-        self.trunk.stem = conv_block(dims, 2 * (width // 2), width)
+        dims, width, block = shapes.spatial_dims, config.width, block_of(config)
+        self.encoders = nn.ModuleDict({m: stem(dims, shapes.channels, width // 2, block) for m in shapes.modalities})
+        self.trunk = Trunk(dims, (shapes.channels, config.latent_dim), width, config.halvings, level=1, block=block)
+        self.trunk.stem = block(dims, 2 * (width // 2), width, 1)
         self.decoders = nn.ModuleDict(
             {m: nn.Sequential(*to_pixels(dims, config.latent_dim, shapes.channels)) for m in shapes.modalities}
         )

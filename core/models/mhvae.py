@@ -108,7 +108,7 @@ class MHVAE(Model):
     title = "Hierarchical multimodal VAE"
     summary = "Shared codes with doubt at several scales, from any subset: whole shapes above, fine detail below."
     multiplies_experts = True
-    train_defaults: ClassVar[Mapping[str, Any]] = {}
+    train_defaults: ClassVar[Mapping[str, Any]] = {"optimiser": "muon"}
 
     class Config(Settings):
         width: int = Field(16, ge=4, le=256, description="Channels at half resolution; more is slower and finer")

@@ -35,7 +35,7 @@ class MMSynthesis(Model):
 
     title = "MM-Synthesis (shared feature maps)"
     summary = "A shared code as fine as the image, from any subset of modalities. Details keep their place."
-    train_defaults: ClassVar[Mapping[str, Any]] = {}
+    train_defaults: ClassVar[Mapping[str, Any]] = {"optimiser": "muon"}
 
     class Config(Settings):
         width: int = Field(16, ge=4, le=256, description="Channels at half resolution; more is slower and finer")

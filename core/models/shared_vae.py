@@ -18,7 +18,7 @@ class SharedVAE(Model):
     """Each encoder says where the shared code lies and how sure it is; each decoder makes its modality from it."""
 
     multiplies_experts: ClassVar[bool] = True
-    train_defaults: ClassVar[Mapping[str, Any]] = {"epochs": 45, "batch_size": 2, "lr": 4e-3}
+    train_defaults: ClassVar[Mapping[str, Any]] = {"epochs": 45, "optimiser": "muon"}
 
     def __init__(self, config: GaussianSettings, shapes: Shapes, n_private: int = 0) -> None:
         """Decoders take `n_private` channels beside those of the shared code."""

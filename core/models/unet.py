@@ -3,17 +3,18 @@ subsets with absent channels at zero as in Sharma & Hamarneh 2020, IEEE TMI 39(4
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from core.config import Names, Settings
+from core.config import Names
 from core.errors import InvalidConfigError
 from core.models.base import Batch, Model, Shapes
-from core.models.blocks import Trunk, crop_to, to_pixels, visible
+from core.models.blocks import BlockSettings, Trunk, block_of, crop_to, to_pixels, visible
 from core.models.formulas import Point, absolute_error, mean_over_rows, random_subset, sum_of
 
 
@@ -21,8 +22,9 @@ class UNet(Model):
     title = "U-Net (direct translation)"
     summary = "Translates images directly, without a shared code. The strongest plain baseline for image quality."
     can_decode = False
+    train_defaults: ClassVar[Mapping[str, Any]] = {"optimiser": "muon"}
 
-    class Config(Settings):
+    class Config(BlockSettings):
         width: int = Field(24, ge=4, le=256, description="Channels at half resolution; more is slower and finer")
         halvings: int = Field(3, ge=2, le=5, description="How often the image is halved")
         given: Names = Field((), description="Learn from exactly these modalities; empty: from any subset")
@@ -34,7 +36,7 @@ class UNet(Model):
         self.targets = config.target or tuple(m for m in shapes.modalities if m not in config.given)
         n_in, n_out = len(shapes.modalities) * shapes.channels, len(self.targets) * shapes.channels
         dims, width = shapes.spatial_dims, config.width
-        self.trunk = Trunk(dims, (n_in, width), width, config.halvings, level=1)
+        self.trunk = Trunk(dims, (n_in, width), width, config.halvings, level=1, block=block_of(config))
         self.head = nn.Sequential(*to_pixels(dims, width, n_out))
 
     def _down(self, batch: Batch) -> list[Tensor]:

@@ -28,7 +28,7 @@ class VAE(Model):
 
     title = "Variational autoencoder, one per modality"
     summary = "Reconstructs each modality from its own code. The reference for what a shared code costs."
-    train_defaults: ClassVar[Mapping[str, Any]] = {"epochs": 80}
+    train_defaults: ClassVar[Mapping[str, Any]] = {"epochs": 80, "optimiser": "muon"}
 
     class Config(GaussianSettings):
         pass
