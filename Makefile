@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 export CROSSMODAL_WORKSPACE ?= $(CURDIR)/workspace
 
-.PHONY: install install-dev sign-in run serve test lint bench slow ray multivae-env parity results demo-run demo-results anatomy clean
+.PHONY: install install-dev sign-in run serve test lint bench slow ray multivae-env parity results quality-slow demo-run demo-results anatomy clean
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
@@ -71,6 +71,11 @@ multivae-env: .venv-multivae/.installed
 ## Our multimodal VAEs beside that library's
 parity: install-dev multivae-env
 	$(BIN)/python -m benchmarks parity
+
+## Every model's images after three minutes of one core each: T1 -> T2, T1+T2 -> FLAIR, T1 -> CT, T1+CT -> PET (a day)
+quality-slow: install-dev
+	QUALITY_MODELS=all $(BIN)/python -m benchmarks quality
+	QUALITY_MODELS=all QUALITY_TASKS=ct,pet $(BIN)/python -m benchmarks quality
 
 ## The arena on the demo cohort and, where CROSSMODAL_DATA names them, on real patients: docs/results.md
 results: install-dev

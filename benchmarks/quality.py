@@ -1,14 +1,15 @@
 """Which model makes the better image in the same time? T1 -> T2 and T1+T2 -> FLAIR, held-out cases, three seeds.
 
 Every model trains with its default settings (the one rule: they were chosen on inner validation cases, none for this
-measurement) for the same seconds of one core's own time (`QUALITY_SECONDS`, 180), on the same half of the same
-generated cases (`QUALITY_CASES`, 60). The U-Net that others are held against serves every subset and target with one
-set of weights, as the models with a shared code do; beside it stands one that learns nothing but the task itself
-(`unet_alone`), with a training of that length for each task.
+measurement), without augmentation, since no slice is seen more than four times, for the same seconds of one core's own
+time (`QUALITY_SECONDS`, 180), on the same half of the same generated cases (`QUALITY_CASES`, 60). The U-Net that others
+are held against serves every subset and target with one set of weights, as the models with a shared code do; beside it
+stands one that learns nothing but the task itself (`unet_alone`), with a training of that length for each task.
 
 A case's figure is the mean absolute error in the mask, averaged over the seeds. An excess is the mean over cases of
-model / U-Net - 1, its bound the upper end of the 95 % interval over cases. `QUALITY_MODELS` names others, such as the
-slower ones; with `QUALITY_FOLDER` what was measured is kept there, and an interrupted measurement goes on.
+model / U-Net - 1, its bound the upper end of the 95 % interval over cases. `QUALITY_MODELS` names others (`all`) and
+`QUALITY_TASKS` other tasks (ct, pet): `make quality-slow` measures all of both. With `QUALITY_FOLDER` what was measured
+is kept there, and an interrupted measurement goes on.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from core.fit import fit_once
 from core.judging import judged_mask
 from core.metrics import mae
 from core.models import MODELS
-from core.models.base import place
+from core.models.base import Shapes, place
 from core.progress import silent
 from core.runs import Run
 from core.schedule import Clock
@@ -47,9 +48,15 @@ from core.workspace import Workspace, write_json
 SECONDS = float(os.environ.get("QUALITY_SECONDS", "5" if is_quick_try() else "180"))
 N_CASES = int(os.environ.get("QUALITY_CASES", "12" if is_quick_try() else "60"))
 N_SEEDS = int(os.environ.get("QUALITY_SEEDS", "1" if is_quick_try() else "3"))
-NAMES = os.environ.get("QUALITY_MODELS", "unet,hemis,unet_alone,mvae,ae,pix2pix,linear").split(",")
-MODALITIES = ("T1", "T2", "FLAIR")
-TASKS = {"t2": (("T1",), "T2"), "flair": (("T1", "T2"), "FLAIR")}
+NAMES = os.environ.get("QUALITY_MODELS", "unet,hemis,unet_alone,mvae,ae,pix2pix,linear")
+ALL_TASKS = {
+    "t2": (("T1",), "T2"),
+    "flair": (("T1", "T2"), "FLAIR"),
+    "ct": (("T1",), "CT"),
+    "pet": (("T1", "CT"), "PET"),
+}
+TASKS = {task: ALL_TASKS[task] for task in os.environ.get("QUALITY_TASKS", "t2,flair").split(",")}
+MODALITIES = tuple(dict.fromkeys(m for given, target in TASKS.values() for m in (*given, target)))
 RIVAL, ALONE, BEST = "unet", "unet_alone", "hemis"
 TARGETS: Targets = {f"{BEST}_{task}_excess_bound": ("<=", 0.05) for task in TASKS}
 CPU = torch.device("cpu")
@@ -92,7 +99,7 @@ class Bench:
         kind = RIVAL if name == ALONE else name
         limits: dict[str, Any] = {"modalities": MODALITIES}
         if not _is_fitted(name):
-            limits |= {"epochs": 1000, "max_minutes": 600, "preview_every": 100_000}
+            limits |= {"augment": False, "epochs": 1000, "max_minutes": 600, "preview_every": 100_000}
         config = make_config(self.dataset, kind, settings, limits, seed=seed, fold=0, n_folds=2)
         run, split = Run.new(self.workspace, config, "cpu"), self.dataset.split(0, 0, 2)
         torch.manual_seed(seed)
@@ -107,6 +114,16 @@ class Bench:
             learnt = training.run_all()
             sys.stderr.write(f"{name} {task} seed {seed}: {clock.step} steps in {clock.seconds:.0f} s\n")
         return LoadedRun(run, self.dataset, learnt.eval(), learnt.shapes.modalities, split, CPU)
+
+
+def _names() -> list[str]:
+    """The models asked for; of all there are, those that make every task's target."""
+    if NAMES != "all":
+        return NAMES.split(",")
+    shapes = Shapes(MODALITIES, (16, 16), 1)
+    built = {name: kind(kind.Config(), shapes) for name, kind in MODELS.items() if kind.makes_images}
+    able = [name for name, model in built.items() if all(model.supports(*task) for task in TASKS.values())]
+    return [*able, ALONE]
 
 
 def _is_fitted(name: str) -> bool:
@@ -126,7 +143,7 @@ def measure_quality() -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(os.environ.get("QUALITY_FOLDER", folder)))
         bench = Bench(workspace, generated_dataset(workspace, "quality", N_CASES))
-        errors = {name: {task: bench.errors(name, task) for task in TASKS} for name in NAMES}
+        errors = {name: {task: bench.errors(name, task) for task in TASKS} for name in _names()}
     figures: Figures = {}
     for name, found in errors.items():
         for task, values in found.items():
