@@ -20,7 +20,7 @@ from ui.state import State, workspace
 from ui.style import table_height
 from ui.words import count_words
 
-FIRST_MODEL = "mvae"
+FIRST_MODEL = "hemis"
 FIRST_FIELDS = ("epochs", "max_minutes", "batch_size", "lr")
 PARTS = {"train": "Learn from", "val": "Watch", "test": "Held out"}
 PART_HELP = "Learn from: the model sees these. Watch: only to follow the training. Held out: only to judge it, later."

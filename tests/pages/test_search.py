@@ -50,11 +50,11 @@ def test_the_form_tells_the_number_of_trainings_and_the_time_beforehand(dataset)
 
 def test_what_cannot_be_searched_disables_the_start_with_the_reason(dataset):
     page = searching()
-    page.text_input(key="search-mvae-train.lr").set_value("0.1, 0.1").run()
+    page.text_input(key="search-hemis-train.lr").set_value("0.1, 0.1").run()
     assert button(page, "Start search").disabled and "the value 0.1 is there twice" in words(page)
-    page.text_input(key="search-mvae-train.lr").set_value("0.1, fast").run()
+    page.text_input(key="search-hemis-train.lr").set_value("0.1, fast").run()
     assert "train.lr: Input should be a valid number" in words(page)
-    page.multiselect(key="search-vary-mvae").set_value([]).run()
+    page.multiselect(key="search-vary-hemis").set_value([]).run()
     assert button(page, "Start search").disabled and "at least two values" in words(page)
     page.number_input(key="search-options-n_folds").set_value(7).run()
     assert "7 folds need 7 cases" in words(page)
@@ -108,4 +108,4 @@ def test_what_a_search_found_is_told_and_its_best_setting_fills_the_form(dataset
     assert page.number_input(key=f"model-pca-{job.id}-components").value == n
     assert page.number_input(key=f"model-pca-{job.id}-pixels").value == 100
     button(page, "Usual settings").click().run()
-    assert page.radio(key="train-model").value == "mvae"
+    assert page.radio(key="train-model").value == "hemis"
