@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import nibabel as nib
 import pytest
 from playwright.sync_api import TimeoutError  # noqa: A004
 
+from core.cohort import Cohort
 from core.dataset import list_datasets
-from core.demo import make_cohort
+from core.demo import make_case
 from core.runs import list_jobs, list_runs
-from core.workspace import Workspace
+from core.workspace import Workspace, write_json
 from tests.conftest import REPOSITORY
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -24,9 +26,13 @@ PATIENCE_MS = 120_000  # jobs start a Python of their own
 
 @pytest.fixture
 def place(tmp_path: Path) -> Workspace:
-    """A workspace with four demo people and nothing else."""
+    """A workspace with three demo people, without the images that would only take time, and nothing else."""
     workspace = Workspace(tmp_path / "workspace")
-    make_cohort(workspace, n_cases=4)
+    cohort = Cohort.create(workspace, "demo")
+    for number in (1, 2, 3):
+        case = make_case(number)
+        cohort.write(replace(case, volumes={m: case.volumes[m] for m in ("T1", "T2", "CT")}))
+    write_json(cohort.folder / "cohort.json", {"simulated": True})
     return workspace
 
 
