@@ -1,5 +1,6 @@
-"""Muon: steps along which each convolution's kernels turn rather than grow (Jordan et al. 2024, kellerjordan.github.io/
-posts/muon; the size of a step as in Liu et al. 2025, arXiv:2502.16982, so that Adam's learning rate serves here too).
+"""Muon: steps along which each convolution's kernels turn rather than grow (Jordan et al. 2024,
+https://kellerjordan.github.io/posts/muon; steps as long as Liu et al. 2025, arXiv:2502.16982, so that Adam's learning
+rate serves here too).
 
 torch.optim.Muon takes no kernels, only matrices, and multiplies in bfloat16, which takes twice the time on most CPUs.
 """
@@ -14,19 +15,19 @@ from torch import Tensor, nn
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of a x + b x^3 + c x^5, which brings singular values near 1 in a few rounds
 ROUNDS = 5
-TINY = 1e-7
+TINY = 1e-7  # a gradient of zeros stays one
 ADAMS_SIZE = 0.2  # root mean square of a usual step of Adam, in learning rates
-MIN_ROWS = 8  # kernels with fewer outputs, such as those that make an image's pixels, are Adam's
+MIN_ROWS = 8  # kernels with fewer outputs, such as those that make one image's pixels, have little to turn
 
 
 class Muon(torch.optim.AdamW):
-    """Muon for the kernels of convolutions, AdamW for all else."""
+    """Muon for the kernels of convolutions, AdamW for all else. Only `core.resume` keeps and restores its state."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, **adam: Any) -> None:
         """adam: further arguments of AdamW; the first of `betas` is Muon's momentum too."""
-        every = list(parameters)
-        kernels = [p for p in every if _is_kernel(p)]
-        others = [p for p in every if not _is_kernel(p)]
+        given = list(parameters)
+        kernels = [p for p in given if _is_kernel(p)]
+        others = [p for p in given if not _is_kernel(p)]
         super().__init__([{"params": others}, {"params": kernels}], lr, **adam)
 
     @torch.no_grad()
@@ -43,28 +44,34 @@ class Muon(torch.optim.AdamW):
 
     def _turn_kernels(self, group: dict[str, Any]) -> None:
         """Kernels of one shape together: many small products take longer than a few large ones."""
-        momentum, by_shape = group["betas"][0], dict[torch.Size, list[Tensor]]()
+        by_shape: dict[torch.Size, list[Tensor]] = {}
         for kernel in group["params"]:
             if kernel.grad is not None:
                 by_shape.setdefault(kernel.shape, []).append(kernel)
-        for shape, kernels in by_shape.items():
-            directions = torch.stack([self._direction(kernel, momentum).flatten(1) for kernel in kernels])
-            turned = orthogonal(directions)
-            size = ADAMS_SIZE * max(turned.shape[1:]) ** 0.5
-            for kernel, change in zip(kernels, turned, strict=True):
-                kernel.mul_(1 - group["lr"] * group["weight_decay"])
-                kernel.add_(change.view(shape), alpha=-group["lr"] * size)
+        for kernels in by_shape.values():
+            self._turn(kernels, group["lr"], group["betas"][0], group["weight_decay"])
 
-    def _direction(self, kernel: Tensor, momentum: float) -> Tensor:
-        """The gradient's running mean, looked at one step ahead (Nesterov)."""
-        state, gradient = self.state[kernel], kernel.grad
-        if gradient is None:
-            raise ValueError("A kernel without a gradient has no direction.")
+    def _turn(self, kernels: list[Tensor], lr: float, momentum: float, decay: float) -> None:
+        """Kernels that got no gradient, as those of a modality that the whole batch lacks, stay: turned directions all
+        have one length, and so an old one would never fade."""
+        gradients = torch.stack([kernel.grad.flatten(1) for kernel in kernels if kernel.grad is not None])
+        moves = gradients.flatten(1).any(1).to(gradients)[:, None, None]
+        means = torch.stack([self._mean(kernel).flatten(1) for kernel in kernels])
+        means.lerp_(gradients, (1 - momentum) * moves)
+        turned = moves * orthogonal(gradients.lerp(means, momentum))  # one step ahead (Nesterov)
+        size = lr * ADAMS_SIZE * max(turned.shape[1:]) ** 0.5
+        for kernel, mean, change in zip(kernels, means, turned, strict=True):
+            self._mean(kernel).copy_(mean.view(kernel.shape))
+            kernel.mul_(1 - lr * decay)
+            kernel.add_(change.view(kernel.shape), alpha=-size)
+
+    def _mean(self, kernel: Tensor) -> Tensor:
+        """The running mean of its gradients."""
+        state = self.state[kernel]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(kernel)
         mean: Tensor = state["momentum"]
-        mean.lerp_(gradient, 1 - momentum)
-        return gradient.lerp(mean, momentum)
+        return mean
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

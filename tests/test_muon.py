@@ -1,4 +1,4 @@
-"""Muon against the nearest orthonormal matrix (by singular values), plain AdamW, and what resuming asks of it."""
+"""Muon against the nearest orthonormal matrix (by singular values), and against AdamW."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Net(nn.Module):
 def gradients(model: nn.Module, seed: int = 5) -> None:
     torch.manual_seed(seed)
     for parameter in model.parameters():
-        parameter.grad = torch.randn_like(parameter)
+        parameter.grad = torch.randn(parameter.shape)
 
 
 def test_only_kernels_are_turned_and_all_else_steps_as_with_adamw() -> None:
@@ -79,13 +79,46 @@ def test_momentum_looks_one_step_ahead() -> None:
     torch.testing.assert_close(stepper.state[model.hidden.weight]["momentum"], 0.1 * gradient)
 
 
-def test_frozen_kernels_stay() -> None:
+def test_kernels_without_a_gradient_stay() -> None:
     model = Net()
     gradients(model)
     model.first.weight.grad = None
     before = model.first.weight.detach().clone()
     Muon(model.parameters(), 1e-2, weight_decay=0.5).step()
     assert torch.equal(model.first.weight.detach(), before)
+
+
+def test_a_kernel_that_the_batch_says_nothing_of_stays_and_remembers() -> None:
+    model = Net()
+    stepper = Muon(model.parameters(), 1e-2, weight_decay=0.0)
+    gradients(model)
+    stepper.step()
+    weight = model.hidden.weight
+    before, mean = weight.detach().clone(), stepper.state[weight]["momentum"].clone()
+    gradients(model)
+    assert weight.grad is not None
+    weight.grad.zero_()
+    stepper.step()
+    assert torch.equal(weight.detach(), before)
+    assert torch.equal(stepper.state[weight]["momentum"], mean)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_memory_format_changes_nothing(dims: int) -> None:
+    kind = nn.Conv2d if dims == 2 else nn.Conv3d
+    formats = {2: torch.channels_last, 3: torch.channels_last_3d}
+    ends = []
+    for form in (torch.contiguous_format, formats[dims]):
+        torch.manual_seed(0)
+        layer = kind(6, 9, 3)
+        layer.weight.data = layer.weight.data.contiguous(memory_format=form)
+        stepper = Muon(layer.parameters(), 1e-2)
+        for seed in range(3):
+            gradients(layer, seed)
+            stepper.step()
+        ends.append(layer.weight.detach())
+    assert ends[1].is_contiguous(memory_format=formats[dims])
+    torch.testing.assert_close(ends[0], ends[1])
 
 
 def test_settings_choose() -> None:
