@@ -1,10 +1,11 @@
 """Which model makes the better image in the same time? T1 -> T2 and T1+T2 -> FLAIR, held-out cases, three seeds.
 
 Every model trains with its default settings (the one rule: they were chosen on inner validation cases, none for this
-measurement), without augmentation, since no slice is seen more than four times, for the same seconds of one core's own
-time (`QUALITY_SECONDS`, 180), on the same half of the same generated cases (`QUALITY_CASES`, 60). The U-Net that others
-are held against serves every subset and target with one set of weights, as the models with a shared code do; beside it
-stands one that learns nothing but the task itself (`unet_alone`), with a training of that length for each task.
+measurement) but augmentation, since in so short a time hardly a slice is seen more than four times, for the same
+seconds of one core's own time (`QUALITY_SECONDS`, 180), on the same half of the same generated cases (`QUALITY_CASES`,
+60). The U-Net that others are held against serves every subset and target with one set of weights, as the models with a
+shared code do; beside it stands one that learns nothing but the task itself (`unet_alone`), with a training of that
+length for each task.
 
 A case's figure is the mean absolute error in the mask, averaged over the seeds. An excess is the mean over cases of
 model / U-Net - 1, its bound the upper end of the 95 % interval over cases. `QUALITY_MODELS` names others (`all`) and
@@ -86,11 +87,14 @@ class Bench:
         return {case: fmean(one[case] for one in found) for case in found[0]}
 
     def _one(self, name: str, task: str, seed: int) -> Errors:
-        kept = self.workspace.root / f"errors-{name}-{task}-{seed}.json"
+        kept = self.workspace.root / f"errors-{name}-{SECONDS:.0f}s-{task}-{seed}.json"
         if not kept.exists():
             loaded = self._trained(name, task, seed)
             for each in [task] if name == ALONE else TASKS:
-                write_json(kept.with_name(f"errors-{name}-{each}-{seed}.json"), dict(_errors(loaded, *TASKS[each])))
+                write_json(
+                    kept.with_name(f"errors-{name}-{SECONDS:.0f}s-{each}-{seed}.json"),
+                    dict(_errors(loaded, *TASKS[each])),
+                )
         return dict(json.loads(kept.read_text()))
 
     def _trained(self, name: str, task: str, seed: int) -> LoadedRun:
@@ -117,7 +121,7 @@ class Bench:
 
 
 def _names() -> list[str]:
-    """The models asked for; of all there are, those that make every task's target."""
+    """The models asked for; of all there are, those that make every task's target, which no size decides."""
     if NAMES != "all":
         return NAMES.split(",")
     shapes = Shapes(MODALITIES, (16, 16), 1)

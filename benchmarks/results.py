@@ -46,7 +46,7 @@ SPACING_MM = (3.0,)
 DIGITS = {"HU": 1, "SUV": 3}  # after the point; the 0-1 scale has four
 Row = Mapping[str, Any]
 HEAD = """# Results
-Made by one command, `make results`, which anyone can repeat; nothing here is typed by hand. Models learn from the \
+Made by one command, `make results`, which anyone can repeat; no number here is typed by hand. Models learn from the \
 same folds for the same time and are judged on the same voxels of cases that they never saw. The budget is small on \
 purpose: at most {seconds:.0f} s of one core for each training (`RESULTS_MINUTES`), where an arena's default is 8 \
 minutes. So this ranks what learns quickly, not what is best in the end. No number is comparable with those of other \

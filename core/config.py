@@ -102,11 +102,14 @@ class TrainConfig(Settings):
     batch_size: int = Field(4, ge=1, le=1024, description="Slices per optimiser step")
     lr: float = Field(2e-3, gt=0, le=1, description="Peak learning rate")
     optimiser: Literal["adamw", "muon"] = Field(
-        "adamw", description="Muon: convolutional networks learn in about half as many steps; AdamW for all others"
+        "adamw",
+        description="Muon: convolutional networks learn faster; AdamW: for dense, adversarial and similarity models",
     )
     schedule: Literal["cosine", "constant"] = Field("cosine", description="How the learning rate moves over the run")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Adam's memory of past gradients; less for adversarial models")
-    weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW's weight decay; 0 makes it Adam")
+    momentum: float = Field(
+        0.9, ge=0, lt=1, description="The optimiser's memory of past gradients; less for adversarial models"
+    )
+    weight_decay: float = Field(0.0, ge=0, le=1, description="How much weights shrink at each step; 0: not")
     max_minutes: float = Field(8.0, gt=0, le=10_000, description="Stop after this time, keeping what was learnt")
     augment: bool = Field(
         True, description="Small random shifts, flips and intensity changes, the same for all modalities"

@@ -54,7 +54,7 @@ def learning_rate(settings: TrainConfig, clock: Clock) -> float:
 
 
 def optimiser(parameters: list[nn.Parameter], settings: TrainConfig) -> torch.optim.AdamW:
-    """Muon, or AdamW; without weight decay the latter is Adam."""
+    """As the settings say; AdamW without weight decay is Adam."""
     kind = Muon if settings.optimiser == "muon" else torch.optim.AdamW
     betas = (settings.momentum, 0.999)
     return kind(parameters, settings.lr, betas=betas, weight_decay=settings.weight_decay)

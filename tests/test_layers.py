@@ -50,7 +50,7 @@ LAYERS = [  # from the top; modules on one line do not import each other
         *("conformal", "sparsification", "expected_error", "structures"),
     },
     {"deidentify", "unpack", "uploads", "guests", "gist"},
-    {"itk", "information", "structure", "result_files"},
+    {"itk", "information", "structure", "result_files", "muon"},
     {
         *(
             "types",

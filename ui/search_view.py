@@ -11,6 +11,7 @@ import streamlit as st
 from core.metrics import METRICS
 from core.runs import ENDED, Job
 from core.search.grid import said
+from core.search.settings import UNSAID
 from ui.csv_table import csv_bytes
 from ui.errors import guard
 from ui.jobs_banner import duration_words
@@ -86,7 +87,7 @@ def preset_of(job: Job, values: Mapping[str, Any]) -> Preset:
         for group in ("model", "train")
     }
     of_model = {**config["model_settings"], **parts["model"]}
-    return Preset(job.id, config["model"], of_model, {**config["train"], **parts["train"]}, config["seed"])
+    return Preset(job.id, config["model"], of_model, {**UNSAID, **config["train"], **parts["train"]}, config["seed"])
 
 
 def _looks(job: Job, table: Table) -> None:

@@ -28,7 +28,7 @@ class BlockSettings(Settings):
     """What the convolutional networks have in common."""
 
     normalise: bool = Field(
-        True, description="Bring features to one scale in each image. Off: faster early on, and may need smaller steps"
+        True, description="Bring features to one scale in each image. Off: faster early on with AdamW, worse with Muon"
     )
 
 

@@ -32,6 +32,9 @@ class SearchOptions(Settings):
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of the test cases, the folds and every training")
 
 
+UNSAID = {"optimiser": "adamw"}  # what searches meant that were made before there was a choice
+
+
 class SearchConfig(SearchOptions):
     """All that decides what a search finds."""
 

@@ -22,7 +22,7 @@ from core.progress import Cancelled, Progress
 from core.runs import Run
 from core.search.grid import Point
 from core.search.rounds import Verdict
-from core.search.settings import SearchConfig
+from core.search.settings import UNSAID, SearchConfig
 from core.shortage import told_of_memory
 from core.synthesis import LoadedRun, load_run, supported_targets
 from core.train import make_config, train
@@ -34,7 +34,7 @@ ENDS_ALL = (DISK_FULL, "DATASET-CHANGED", "NO-GPU")  # what no other point could
 def run_config(dataset: Dataset, search: SearchConfig, point: Point, hold_out: HoldOut) -> RunConfig:
     """What one point is trained with, its fold held out."""
     of_model = {**search.model_settings, **point.of("model")}
-    of_training = {**search.train, **point.of("train")}
+    of_training = {**UNSAID, **search.train, **point.of("train")}
     return make_config(dataset, search.model, of_model, of_training, search.seed, hold_out=hold_out)
 
 

@@ -231,7 +231,8 @@ OTHER_SETTINGS = [
     ("mmvae_plus", "n_samples", 3),
     *[(name, key, value) for name in PRIVATE for key, value in (("private_dim", 2), ("spatial_private", True))],
     ("mvae", "cross_weight", 0.0), ("ae", "cross_weight", 0.0), ("ae", "tie_weight", 5.0), ("ae", "error", "squared"),
-    ("unet", "width", 8), ("unet", "halvings", 2), ("unet", "normalise", False), ("unet", "given", ("T1",)), ("unet", "target", ("T2",)),
+    ("unet", "width", 8), ("unet", "halvings", 2), ("unet", "normalise", False),
+    ("unet", "given", ("T1",)), ("unet", "target", ("T2",)),
     ("dense_ae", "code", 5),
     *[(name, key, value) for name in ADVERSARIAL for key, value in
       (("width", 8), ("objective", "minmax"), ("discriminator_width", 8), ("discriminator_halvings", 1))],
@@ -248,7 +249,8 @@ OTHER_SETTINGS = [
     *[("mm_synthesis", key, value) for key, value in
       (("width", 8), ("latent_dim", 3), ("halvings", 2), ("fusion", "mean"), ("n_subsets", 0), ("rebuild", 1.0),
        ("tie_weight", 5.0))],
-    *[("hemis", key, value) for key, value in (("width", 8), ("latent_dim", 3), ("halvings", 2), ("rebuild", 1.0), ("normalise", False))],
+    *[("hemis", key, value) for key, value in
+      (("width", 8), ("latent_dim", 3), ("halvings", 2), ("rebuild", 1.0), ("normalise", False))],
     *[("mhvae", key, value) for key, value in (("width", 8), ("latent_dim", 3), ("levels", 2), ("scale", 0.3))],
     *[(name, key, value) for name in ("pca", "pls", "cca") for key, value in
       (("components", 2), ("pixels", 16), ("slices", 8))],
