@@ -24,15 +24,12 @@ LEAK = 0.1  # of a leaky ReLU: what it lets through below zero
 MAX_GROWTH = 4  # channels double with each halving up to this many times the width: deeper maps are small, not rich
 
 
-class BlockSettings(Settings):
-    """What the convolutional networks have in common."""
-
-    normalise: bool = Field(
-        True, description="Bring features to one scale in each image. Off: faster early on with AdamW, worse with Muon"
-    )
+NORMALISE = Field(  # one setting of many models
+    True, description="Bring features to one scale in each image. Off: faster early on with AdamW, worse with Muon"
+)
 
 
-class ConvSettings(BlockSettings):
+class ConvSettings(Settings):
     """What the convolutional latent models have in common."""
 
     width: int = Field(16, ge=4, le=256, description="Channels at half resolution; more is slower and finer")
@@ -41,6 +38,7 @@ class ConvSettings(BlockSettings):
         1, ge=1, le=4, description="Fineness of the map of codes: 1 is one per 2 x 2 pixels, 2 per 4 x 4"
     )
     spatial_latent: bool = Field(True, description="Keep a small map of codes; off: one code for the whole slice")
+    normalise: bool = NORMALISE
 
 
 def visible(batch: Batch, modality: str) -> Tensor:
@@ -202,16 +200,16 @@ class Trunk(Pyramid):
         return self.up(self.down(x))
 
 
-def block_of(settings: BlockSettings) -> Block:
+def block_of(normalise: bool) -> Block:
     """What the networks are made of."""
-    return conv_block if settings.normalise else plain_block
+    return conv_block if normalise else plain_block
 
 
 class Encoder(nn.Sequential):
     """(B, n_in, *size) -> (B, n_out, *small), or (B, n_out) where the latent is not spatial."""
 
     def __init__(self, size: Sequence[int], n_in: int, n_out: int, settings: ConvSettings) -> None:
-        dims, block = len(size), block_of(settings)
+        dims, block = len(size), block_of(settings.normalise)
         if settings.spatial_latent:
             depth = max(DEPTH, settings.halvings)
             super().__init__(Trunk(dims, (n_in, n_out), settings.width, depth, settings.halvings, block))
@@ -226,7 +224,7 @@ class Decoder(nn.Module):
 
     def __init__(self, size: Sequence[int], n_in: int, n_out: int, settings: ConvSettings) -> None:
         super().__init__()
-        self.size, dims, block = tuple(size), len(size), block_of(settings)
+        self.size, dims, block = tuple(size), len(size), block_of(settings.normalise)
         start = settings.halvings if settings.spatial_latent else DEPTH
         widths = [channels_at(settings.width, level) for level in range(start, 0, -1)]
         layers: list[nn.Module] = [block(dims, n_in, widths[0], 1)]

@@ -10,9 +10,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from core.config import Settings
 from core.models.base import Batch, Model, Shapes
 from core.models.blocks import (
-    BlockSettings,
+    NORMALISE,
     Trunk,
     block_of,
     crop_to,
@@ -34,15 +35,16 @@ class HeMIS(Model):
     summary = "A shared code as rich as a U-Net's features, from any subset of modalities: fine images, soon."
     train_defaults: ClassVar[Mapping[str, Any]] = {"optimiser": "muon"}
 
-    class Config(BlockSettings):
+    class Config(Settings):
         width: int = Field(24, ge=4, le=256, description="Channels at half resolution; more is slower and finer")
         latent_dim: int = Field(48, ge=1, le=256, description="Numbers in the shared code at each 2 x 2 pixels")
         halvings: int = Field(3, ge=2, le=5, description="How often the image is halved to see around a pixel")
         rebuild: float = Field(0.1, ge=0, le=1, description="How often what is given is made again as well")
+        normalise: bool = NORMALISE
 
     def __init__(self, config: HeMIS.Config, shapes: Shapes) -> None:
         super().__init__(config, shapes)
-        dims, width, block = shapes.spatial_dims, config.width, block_of(config)
+        dims, width, block = shapes.spatial_dims, config.width, block_of(config.normalise)
         self.encoders = nn.ModuleDict({m: stem(dims, shapes.channels, width // 2, block) for m in shapes.modalities})
         self.trunk = Trunk(dims, (shapes.channels, config.latent_dim), width, config.halvings, level=1, block=block)
         self.trunk.stem = block(dims, 2 * (width // 2), width, 1)

@@ -11,10 +11,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from core.config import Names
+from core.config import Names, Settings
 from core.errors import InvalidConfigError
 from core.models.base import Batch, Model, Shapes
-from core.models.blocks import BlockSettings, Trunk, block_of, crop_to, to_pixels, visible
+from core.models.blocks import NORMALISE, Trunk, block_of, crop_to, to_pixels, visible
 from core.models.formulas import Point, absolute_error, mean_over_rows, random_subset, sum_of
 
 
@@ -24,11 +24,12 @@ class UNet(Model):
     can_decode = False
     train_defaults: ClassVar[Mapping[str, Any]] = {"optimiser": "muon"}
 
-    class Config(BlockSettings):
+    class Config(Settings):
         width: int = Field(24, ge=4, le=256, description="Channels at half resolution; more is slower and finer")
         halvings: int = Field(3, ge=2, le=5, description="How often the image is halved")
         given: Names = Field((), description="Learn from exactly these modalities; empty: from any subset")
         target: Names = Field((), description="Learn to make these only; empty: every modality that is not given")
+        normalise: bool = NORMALISE
 
     def __init__(self, config: UNet.Config, shapes: Shapes) -> None:
         super().__init__(config, shapes)
@@ -36,7 +37,7 @@ class UNet(Model):
         self.targets = config.target or tuple(m for m in shapes.modalities if m not in config.given)
         n_in, n_out = len(shapes.modalities) * shapes.channels, len(self.targets) * shapes.channels
         dims, width = shapes.spatial_dims, config.width
-        self.trunk = Trunk(dims, (n_in, width), width, config.halvings, level=1, block=block_of(config))
+        self.trunk = Trunk(dims, (n_in, width), width, config.halvings, level=1, block=block_of(config.normalise))
         self.head = nn.Sequential(*to_pixels(dims, width, n_out))
 
     def _down(self, batch: Batch) -> list[Tensor]:
