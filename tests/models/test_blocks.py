@@ -28,6 +28,6 @@ def test_plain_blocks_keep_the_scale_of_features_through_many_layers() -> None:
 
 def test_the_setting_reaches_every_network() -> None:
     settings = ConvSettings(normalise=False)
-    assert block_of(settings) is plain_block
+    assert block_of(settings.normalise) is plain_block
     networks = [Encoder((12, 10), 1, 8, settings), Decoder((12, 10), 8, 1, settings)]
     assert not any(isinstance(part, nn.GroupNorm) for network in networks for part in network.modules())
