@@ -59,7 +59,8 @@ ALL_TASKS = {
 TASKS = {task: ALL_TASKS[task] for task in os.environ.get("QUALITY_TASKS", "t2,flair").split(",")}
 MODALITIES = tuple(dict.fromkeys(m for given, target in TASKS.values() for m in (*given, target)))
 RIVAL, ALONE, BEST = "unet", "unet_alone", "hemis"
-TARGETS: Targets = {f"{BEST}_{task}_excess_bound": ("<=", 0.05) for task in TASKS}
+COMPETES = NAMES == "all" or {BEST, RIVAL} <= set(NAMES.split(","))
+TARGETS: Targets = {f"{BEST}_{task}_excess_bound": ("<=", 0.05) for task in TASKS if COMPETES}
 CPU = torch.device("cpu")
 Errors = dict[str, float]  # case -> error
 
