@@ -138,7 +138,7 @@ def test_a_loss_that_is_no_number_is_tried_again_by_all_and_then_given_up_by_all
     assert not followers()
 
 
-@pytest.mark.parametrize("how", ["cancel", "kill"])
+@pytest.mark.parametrize("how", ["cancel", pytest.param("kill", marks=pytest.mark.slow)])
 def test_whatever_ends_a_worker_ends_all_its_processes(how: str, workspace: Workspace, tiny: Dataset) -> None:
     run = new_run(workspace, tiny, "ae", {"width": 4}, devices=2, epochs=5000)
     LOCAL.start(run)
