@@ -32,7 +32,7 @@ class HeMIS(Model):
     """The code is what the shared network makes of the moments: maps at half the image's resolution."""
 
     title = "HeMIS (moments of feature maps)"
-    summary = "A shared code as rich as a U-Net's features, from any subset of modalities: fine images, soon."
+    summary = "A shared code as rich as a U-Net's features, from any subset of modalities; fine images early on."
     train_defaults: ClassVar[Mapping[str, Any]] = {"optimiser": "muon"}
 
     class Config(Settings):
