@@ -55,9 +55,10 @@ class Loops:
         return EPOCHS * sum(len(x) for x in self.images.values())
 
     def config(self) -> RunConfig:
-        train = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "lr": LR, "schedule": "constant", "augment": False}
-        limits = {"optimiser": "adamw", "max_minutes": 600, "preview_every": 100_000}
-        return make_config(self.dataset, "mvae", {"cross_weight": 0.0, "n_subsets": 0}, {**train, **limits})
+        plain = {"optimiser": "adamw", "schedule": "constant", "augment": False}
+        limits = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "max_minutes": 600, "preview_every": 100_000}
+        train = {**plain, **limits, "lr": LR}
+        return make_config(self.dataset, "mvae", {"cross_weight": 0.0, "n_subsets": 0}, train)
 
     def our_model(self) -> Model:
         model = build_model(self.config(), self.dataset)

@@ -49,7 +49,7 @@ from core.workspace import Workspace, write_json
 SECONDS = float(os.environ.get("QUALITY_SECONDS", "5" if is_quick_try() else "180"))
 N_CASES = int(os.environ.get("QUALITY_CASES", "12" if is_quick_try() else "60"))
 N_SEEDS = int(os.environ.get("QUALITY_SEEDS", "1" if is_quick_try() else "3"))
-NAMES = os.environ.get("QUALITY_MODELS", "unet,hemis,unet_alone,mvae,ae,pix2pix,linear")
+ASKED = os.environ.get("QUALITY_MODELS", "unet,hemis,unet_alone,mvae,ae,pix2pix,linear").split(",")
 ALL_TASKS = {
     "t2": (("T1",), "T2"),
     "flair": (("T1", "T2"), "FLAIR"),
@@ -59,7 +59,7 @@ ALL_TASKS = {
 TASKS = {task: ALL_TASKS[task] for task in os.environ.get("QUALITY_TASKS", "t2,flair").split(",")}
 MODALITIES = tuple(dict.fromkeys(m for given, target in TASKS.values() for m in (*given, target)))
 RIVAL, ALONE, BEST = "unet", "unet_alone", "hemis"
-COMPETES = NAMES == "all" or {BEST, RIVAL} <= set(NAMES.split(","))
+COMPETES = ASKED == ["all"] or {BEST, RIVAL} <= set(ASKED)
 TARGETS: Targets = {f"{BEST}_{task}_excess_bound": ("<=", 0.05) for task in TASKS if COMPETES}
 CPU = torch.device("cpu")
 Errors = dict[str, float]  # case -> error
@@ -88,15 +88,16 @@ class Bench:
         return {case: fmean(one[case] for one in found) for case in found[0]}
 
     def _one(self, name: str, task: str, seed: int) -> Errors:
-        kept = self.workspace.root / f"errors-{name}-{SECONDS:.0f}s-{task}-{seed}.json"
+        kept = self._file(name, task, seed)
         if not kept.exists():
             loaded = self._trained(name, task, seed)
             for each in [task] if name == ALONE else TASKS:
-                write_json(
-                    kept.with_name(f"errors-{name}-{SECONDS:.0f}s-{each}-{seed}.json"),
-                    dict(_errors(loaded, *TASKS[each])),
-                )
+                write_json(self._file(name, each, seed), dict(_errors(loaded, *TASKS[each])))
         return dict(json.loads(kept.read_text()))
+
+    def _file(self, name: str, task: str, seed: int) -> Path:
+        learnt_from = "-".join(MODALITIES)
+        return self.workspace.root / f"errors-{name}-{learnt_from}-{SECONDS:.0f}s-{task}-{seed}.json"
 
     def _trained(self, name: str, task: str, seed: int) -> LoadedRun:
         given, target = TASKS[task]
@@ -123,8 +124,8 @@ class Bench:
 
 def _names() -> list[str]:
     """The models asked for; of all there are, those that make every task's target, which no size decides."""
-    if NAMES != "all":
-        return NAMES.split(",")
+    if ASKED != ["all"]:
+        return ASKED
     shapes = Shapes(MODALITIES, (16, 16), 1)
     built = {name: kind(kind.Config(), shapes) for name, kind in MODELS.items() if kind.makes_images}
     able = [name for name, model in built.items() if all(model.supports(*task) for task in TASKS.values())]

@@ -68,14 +68,8 @@ class Ours:
     """A run under way, an epoch at a time."""
 
     def __init__(self, workspace: Workspace, dataset: Dataset, device: torch.device, is_augmented: bool) -> None:
-        limits = {
-            "optimiser": "adamw",
-            "epochs": 10_000,
-            "batch_size": BATCH_SIZE,
-            "max_minutes": 1000,
-            "preview_every": 100_000,
-        }
-        config = make_config(dataset, "mvae", {}, {**limits, "augment": is_augmented})
+        limits = {"epochs": 10_000, "batch_size": BATCH_SIZE, "max_minutes": 1000, "preview_every": 100_000}
+        config = make_config(dataset, "mvae", {}, {**limits, "optimiser": "adamw", "augment": is_augmented})
         run = Run.new(workspace, config, device.type)
         torch.manual_seed(0)
         model = build_model(config, dataset)

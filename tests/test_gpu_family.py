@@ -195,8 +195,9 @@ def test_where_its_memory_runs_out_the_batch_goes_in_pieces(device: str, workspa
 
     assert "pieces" not in run_within(total, 16).status.note
     assert "pieces" in run_within(0.6 * torch.cuda.max_memory_reserved(), 16).status.note
+    assert "pieces" not in run_within(total, 48).status.note
     needed = torch.cuda.max_memory_reserved()
     with pytest.raises(UserError) as error:
         for share in (0.5, 0.35, 0.25, 0.15, 0.1, 0.05):  # which is too little is the allocator's affair
-            run_within(share * needed, 16)
+            run_within(share * needed, 48)
     assert error.value.code == "OUT-OF-MEMORY"

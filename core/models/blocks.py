@@ -22,8 +22,6 @@ Block = Callable[[int, int, int, int], nn.Module]  # spatial axes, channels in a
 DEPTH = 3  # halvings inside an encoder, wherever its codes lie: what it sees around a pixel
 LEAK = 0.1  # of a leaky ReLU: what it lets through below zero
 MAX_GROWTH = 4  # channels double with each halving up to this many times the width: deeper maps are small, not rich
-
-
 NORMALISE = Field(  # one setting of many models
     True, description="Bring features to one scale in each image. Off: faster early on with AdamW, worse with Muon"
 )
