@@ -28,6 +28,7 @@ from core.progress import Cancelled, Progress, silent
 from core.resume import Resume
 from core.runs import Run
 from core.schedule import Clock, learning_rate, optimiser
+from core.shortage import told_of_memory
 from core.tasks import find_tasks
 from core.team import Seat, Team
 from core.transfer import start_from, trainable_parts
@@ -80,6 +81,7 @@ def make_config(  # noqa: PLR0913
     return config
 
 
+@told_of_memory()
 def train(run: Run, dataset: Dataset, device: torch.device, progress: Progress = silent) -> Model:
     """Train the run's model on its split's training cases and save the weights.
 
