@@ -28,7 +28,7 @@ def keep(base: Path) -> None:
             return
         with lock:
             mend(queue, base)
-            while base.exists() and _tick(queue, base):
+            while base.exists() and (_tick(queue, base) or _was_forgetful(queue, base)):
                 time.sleep(EVERY_S)
         if not base.exists() or not queue.entries("queued", "running"):  # else somebody came after the last look
             return
@@ -44,6 +44,15 @@ def _tick(queue: Queue, base: Path) -> bool:
         if base.exists():
             mend(queue, base)
         return True
+
+
+def _was_forgetful(queue: Queue, base: Path) -> bool:
+    """Whether a queue in which nothing is left lacks what the folders tell of: its file may have been made anew."""
+    try:
+        mend(queue, base)
+        return bool(queue.entries("queued", "running"))
+    except (OSError, sqlite3.DatabaseError):
+        return base.exists()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -166,13 +167,14 @@ def test_an_attempt_whose_place_was_taken_ends_and_writes_nothing_more(workspace
     assert steps == sorted(set(steps))
 
 
+@pytest.mark.parametrize("harm", [lambda path: path.write_bytes(b"not what it was" * 400), Path.unlink])
 def test_a_queue_that_breaks_under_a_training_is_mended_and_the_training_goes_on(
-    workspace: Workspace, dataset: Dataset
+    workspace: Workspace, dataset: Dataset, harm: Callable[[Path], object]
 ) -> None:
     run = long_run(workspace, dataset)
     pid, queue = run.status.pid, Queue(workspace.base)
     for path in workspace.base.glob("queue.sqlite*"):
-        path.write_bytes(b"not what it was" * 400)
+        harm(path)
     end = time.monotonic() + 30
     while not queue.is_intact() and time.monotonic() < end:
         time.sleep(0.1)  # the keeper's work
