@@ -5,7 +5,7 @@ measurement) but augmentation, since in so short a time hardly a slice is seen m
 seconds of one core's own time (`QUALITY_SECONDS`, 180), on the same half of the same generated cases (`QUALITY_CASES`,
 60). The U-Net that others are held against serves every subset and target with one set of weights, as the models with a
 shared code do; beside it stands one that learns nothing but the task itself (`unet_alone`), with a training of that
-length for each task.
+length for each task. The best model with a shared code (MM-Synthesis, by the same inner validation cases) must keep up.
 
 A case's figure is the mean absolute error in the mask, averaged over the seeds. An excess is the mean over cases of
 model / U-Net - 1, its bound the upper end of the 95 % interval over cases. `QUALITY_MODELS` names others (`all`) and
@@ -49,7 +49,7 @@ from core.workspace import Workspace, write_json
 SECONDS = float(os.environ.get("QUALITY_SECONDS", "5" if is_quick_try() else "180"))
 N_CASES = int(os.environ.get("QUALITY_CASES", "12" if is_quick_try() else "60"))
 N_SEEDS = int(os.environ.get("QUALITY_SEEDS", "1" if is_quick_try() else "3"))
-ASKED = os.environ.get("QUALITY_MODELS", "unet,hemis,unet_alone,mvae,ae,pix2pix,linear").split(",")
+ASKED = os.environ.get("QUALITY_MODELS", "unet,mm_synthesis,unet_alone,hemis,mvae,ae,pix2pix,linear").split(",")
 ALL_TASKS = {
     "t2": (("T1",), "T2"),
     "flair": (("T1", "T2"), "FLAIR"),
@@ -58,7 +58,7 @@ ALL_TASKS = {
 }
 TASKS = {task: ALL_TASKS[task] for task in os.environ.get("QUALITY_TASKS", "t2,flair").split(",")}
 MODALITIES = tuple(dict.fromkeys(m for given, target in TASKS.values() for m in (*given, target)))
-RIVAL, ALONE, BEST = "unet", "unet_alone", "hemis"
+RIVAL, ALONE, BEST = "unet", "unet_alone", "mm_synthesis"
 COMPETES = ASKED == ["all"] or {BEST, RIVAL} <= set(ASKED)
 TARGETS: Targets = {f"{BEST}_{task}_excess_bound": ("<=", 0.05) for task in TASKS if COMPETES}
 CPU = torch.device("cpu")

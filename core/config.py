@@ -100,7 +100,7 @@ class TrainConfig(Settings):
 
     epochs: int = Field(150, ge=1, le=10_000, description="Passes over all training slices")
     batch_size: int = Field(4, ge=1, le=1024, description="Slices per optimiser step")
-    lr: float = Field(2e-3, gt=0, le=1, description="Peak learning rate")
+    lr: float = Field(2e-3, gt=0, le=1, description="Peak learning rate; Muon bears about three times what AdamW does")
     optimiser: Literal["adamw", "muon"] = Field(
         "adamw",
         description="Muon: convolutional networks learn faster; AdamW: for dense, adversarial and similarity models",

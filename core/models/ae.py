@@ -11,14 +11,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from core.models.base import Batch, Model, Shapes
-from core.models.blocks import ConvSettings, Decoder, Encoder, stack_presence, times, visible
+from core.models.blocks import MUON, ConvSettings, Decoder, Encoder, stack_presence, times, visible
 from core.models.formulas import ERRORS, Point, mean_code, mean_over_rows, random_subset, squared_error, sum_of
 
 
 class AE(Model):
     title = "Joint autoencoder"
     summary = "One code per slice that every modality can be read from; sharp and simple. Choose it for a first map."
-    train_defaults: ClassVar[Mapping[str, Any]] = {"epochs": 80, "optimiser": "muon"}
+    train_defaults: ClassVar[Mapping[str, Any]] = {"epochs": 80, **MUON}
 
     class Config(ConvSettings):
         cross_weight: float = Field(1.0, ge=0, le=1000, description="Weight of making a modality from the others")

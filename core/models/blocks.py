@@ -6,8 +6,9 @@ GroupNorm, never BatchNorm: rows whose modality is absent would change the other
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any, Protocol
 
 import torch
 from pydantic import Field
@@ -18,13 +19,19 @@ from core.config import Settings
 from core.models.base import Batch
 from core.models.formulas import rows_like
 
-Block = Callable[[int, int, int, int], nn.Module]  # spatial axes, channels in and out, stride
 DEPTH = 3  # halvings inside an encoder, wherever its codes lie: what it sees around a pixel
 LEAK = 0.1  # of a leaky ReLU: what it lets through below zero
 MAX_GROWTH = 4  # channels double with each halving up to this many times the width: deeper maps are small, not rich
+MUON: Mapping[str, Any] = {"optimiser": "muon", "lr": 6e-3}  # how such models train best
 NORMALISE = Field(  # one setting of many models
     True, description="Bring features to one scale in each image. Off: faster early on with AdamW, worse with Muon"
 )
+
+
+class Block(Protocol):
+    """What networks are made of: a convolution and what follows it."""
+
+    def __call__(self, dims: int, n_in: int, n_out: int, stride: int = 1, kernel: int = 3) -> nn.Module: ...
 
 
 class ConvSettings(Settings):
@@ -93,21 +100,21 @@ def conv(dims: int, n_in: int, n_out: int, kernel: int, stride: int = 1, bias: b
     return kind(n_in, n_out, kernel, stride, padding=kernel // 2, bias=bias)
 
 
-def conv_block(dims: int, n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
-    """Convolution of 3 pixels a side, GroupNorm, SiLU."""
+def conv_block(dims: int, n_in: int, n_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+    """Convolution, GroupNorm, SiLU."""
     return nn.Sequential(
-        conv(dims, n_in, n_out, 3, stride, bias=False),
+        conv(dims, n_in, n_out, kernel, stride, bias=False),
         nn.GroupNorm(math.gcd(8, n_out), n_out),
         nn.SiLU(inplace=True),
     )
 
 
-def plain_block(dims: int, n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
+def plain_block(dims: int, n_in: int, n_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
     """The same without a normalisation, so that a grey value means the same in every slice.
 
     Leaky ReLU and the initial weights that keep its features' scale (He et al. 2015, arXiv:1502.01852).
     """
-    layer = conv(dims, n_in, n_out, 3, stride)
+    layer = conv(dims, n_in, n_out, kernel, stride)
     nn.init.kaiming_normal_(layer.weight, LEAK)
     return nn.Sequential(layer, nn.LeakyReLU(LEAK, inplace=True))
 
@@ -143,7 +150,7 @@ class Shuffle(nn.Module):
 
 def stem(dims: int, n_in: int, width: int, block: Block = conv_block) -> nn.Sequential:
     """From images to features at half resolution."""
-    return nn.Sequential(Unshuffle(), block(dims, 2**dims * n_in, width, 1))
+    return nn.Sequential(Unshuffle(), block(dims, 2**dims * n_in, width))
 
 
 class Pyramid(nn.Module):
@@ -157,7 +164,7 @@ class Pyramid(nn.Module):
         self.multiple = 2**depth
         self.stem: nn.Module = stem(dims, n_in, width, block)
         self.downs = nn.ModuleList(
-            nn.Sequential(block(dims, a, b, 2), block(dims, b, b, 1))
+            nn.Sequential(block(dims, a, b, stride=2), block(dims, b, b))
             for a, b in pairwise(channels_at(width, at) for at in range(1, depth + 1))
         )
 
@@ -183,7 +190,7 @@ class Trunk(Pyramid):
         super().__init__(dims, n_in, width, depth, block)
         climbed = list(pairwise(channels_at(width, at) for at in range(depth, level - 1, -1)))
         self.ups = nn.ModuleList(up(dims, b, a) for b, a in climbed)
-        self.merges = nn.ModuleList(block(dims, 2 * a, a, 1) for _, a in climbed)
+        self.merges = nn.ModuleList(block(dims, 2 * a, a) for _, a in climbed)
         self.head = conv(dims, channels_at(width, level), n_out, 1)
 
     def up(self, features: Sequence[Tensor]) -> Tensor:
@@ -225,14 +232,14 @@ class Decoder(nn.Module):
         self.size, dims, block = tuple(size), len(size), block_of(settings.normalise)
         start = settings.halvings if settings.spatial_latent else DEPTH
         widths = [channels_at(settings.width, level) for level in range(start, 0, -1)]
-        layers: list[nn.Module] = [block(dims, n_in, widths[0], 1)]
+        layers: list[nn.Module] = [block(dims, n_in, widths[0])]
         if not settings.spatial_latent:
             places = small_size(size, DEPTH)
             layers[0] = nn.Sequential(
                 nn.Linear(n_in, widths[0] * math.prod(places)), nn.Unflatten(1, (widths[0], *places))
             )
         for before, after in pairwise(widths):
-            layers += [up(dims, before, after), block(dims, after, after, 1)]
+            layers += [up(dims, before, after), block(dims, after, after)]
         self.body = nn.Sequential(*layers, *to_pixels(dims, widths[-1], n_out))
 
     def forward(self, z: Tensor) -> Tensor:

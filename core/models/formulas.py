@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -86,10 +86,11 @@ def _relative_precisions(
     return [(t - surest).exp() for t in log_precisions], (log_prior - surest).exp(), surest
 
 
-def mean_code(codes: Tensor, chosen: Tensor) -> Tensor:
-    """(B, D, ...): mean over the chosen (M, B) of the codes (M, B, D, ...); zeros where none is."""
-    weights = chosen.view(*chosen.shape, *[1] * (codes.ndim - 2))
-    return torch.where(weights, codes, 0.0).sum(0) / weights.sum(0).clamp(min=1)
+def mean_code(codes: Iterable[Tensor], chosen: Tensor) -> Tensor:
+    """(B, D, ...): mean over the chosen (M, B) of the M codes (B, D, ...); zeros where none is."""
+    kept = [torch.where(rows_like(rows, code), code, 0.0) for code, rows in zip(codes, chosen, strict=True)]
+    total = reduce(torch.add, kept)
+    return total / rows_like(chosen.sum(0).clamp(min=1), total)
 
 
 def max_code(codes: Tensor, chosen: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from core.config import Settings
 from core.models.base import PRIOR, Batch, Model, Shapes
 from core.models.blocks import (
+    MUON,
     Pyramid,
     channels_at,
     conv,
@@ -108,7 +109,7 @@ class MHVAE(Model):
     title = "Hierarchical multimodal VAE"
     summary = "Shared codes with doubt at several scales, from any subset: whole shapes above, fine detail below."
     multiplies_experts = True
-    train_defaults: ClassVar[Mapping[str, Any]] = {"optimiser": "muon"}
+    train_defaults: ClassVar[Mapping[str, Any]] = MUON
 
     class Config(Settings):
         width: int = Field(16, ge=4, le=256, description="Channels at half resolution; more is slower and finer")

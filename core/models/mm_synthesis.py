@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from core.config import Settings
 from core.models.base import Batch, Model, Shapes
 from core.models.blocks import (
+    MUON,
     Shuffle,
     Trunk,
     Unshuffle,
@@ -35,7 +36,7 @@ class MMSynthesis(Model):
 
     title = "MM-Synthesis (shared feature maps)"
     summary = "A shared code as fine as the image, from any subset of modalities. Details keep their place."
-    train_defaults: ClassVar[Mapping[str, Any]] = {"optimiser": "muon"}
+    train_defaults: ClassVar[Mapping[str, Any]] = MUON
 
     class Config(Settings):
         width: int = Field(16, ge=4, le=256, description="Channels at half resolution; more is slower and finer")

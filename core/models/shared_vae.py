@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from core.models.base import PRIOR, Batch, Model, Shapes
-from core.models.blocks import Decoder, Encoder, visible
+from core.models.blocks import MUON, Decoder, Encoder, visible
 from core.models.formulas import LIKELIHOODS, Gaussian, precision_shares, product_of_experts, warm_up
 from core.models.vae import GaussianSettings
 
@@ -18,7 +18,7 @@ class SharedVAE(Model):
     """Each encoder says where the shared code lies and how sure it is; each decoder makes its modality from it."""
 
     multiplies_experts: ClassVar[bool] = True
-    train_defaults: ClassVar[Mapping[str, Any]] = {"epochs": 45, "optimiser": "muon"}
+    train_defaults: ClassVar[Mapping[str, Any]] = {"epochs": 45, **MUON}
 
     def __init__(self, config: GaussianSettings, shapes: Shapes, n_private: int = 0) -> None:
         """Decoders take `n_private` channels beside those of the shared code."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from core.config import Names, Settings
 from core.errors import InvalidConfigError
 from core.models.base import Batch, Model, Shapes
-from core.models.blocks import NORMALISE, Trunk, block_of, crop_to, to_pixels, visible
+from core.models.blocks import MUON, NORMALISE, Trunk, block_of, crop_to, to_pixels, visible
 from core.models.formulas import Point, absolute_error, mean_over_rows, random_subset, sum_of
 
 
@@ -22,7 +22,7 @@ class UNet(Model):
     title = "U-Net (direct translation)"
     summary = "Translates images directly, without a shared code. The strongest plain baseline for image quality."
     can_decode = False
-    train_defaults: ClassVar[Mapping[str, Any]] = {"optimiser": "muon"}
+    train_defaults: ClassVar[Mapping[str, Any]] = MUON
 
     class Config(Settings):
         width: int = Field(24, ge=4, le=256, description="Channels at half resolution; more is slower and finer")

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from core.models.base import Batch, Model, Shapes
-from core.models.blocks import ConvSettings, Decoder, Encoder, visible
+from core.models.blocks import MUON, ConvSettings, Decoder, Encoder, visible
 from core.models.formulas import LIKELIHOODS, Gaussian, mean_over_rows, rows_like, sum_of, warm_up
 
 
@@ -28,7 +28,7 @@ class VAE(Model):
 
     title = "Variational autoencoder, one per modality"
     summary = "Reconstructs each modality from its own code. The reference for what a shared code costs."
-    train_defaults: ClassVar[Mapping[str, Any]] = {"epochs": 80, "optimiser": "muon"}
+    train_defaults: ClassVar[Mapping[str, Any]] = {"epochs": 80, **MUON}
 
     class Config(GaussianSettings):
         pass

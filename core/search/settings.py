@@ -32,7 +32,7 @@ class SearchOptions(Settings):
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of the test cases, the folds and every training")
 
 
-UNSAID = {"optimiser": "adamw"}  # what searches meant that were made before there was a choice
+UNSAID = {"optimiser": "adamw", "lr": 2e-3}  # what searches meant that were made before models said otherwise
 
 
 class SearchConfig(SearchOptions):
