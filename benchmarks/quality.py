@@ -10,7 +10,7 @@ length for each task. The best model with a shared code (MM-Synthesis, by the sa
 A case's figure is the mean absolute error in the mask, averaged over the seeds. An excess is the mean over cases of
 model / U-Net - 1, its bound the upper end of the 95 % interval over cases. `QUALITY_MODELS` names others (`all`) and
 `QUALITY_TASKS` other tasks (ct, pet): `make quality-slow` measures all of both. With `QUALITY_FOLDER` what was measured
-is kept there, and an interrupted measurement goes on.
+is kept there, and an interrupted measurement goes on: a folder for one version of the program.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from core.batches import modalities_of, shapes_of
@@ -22,6 +25,14 @@ def kind_of(name: str) -> type[Model]:
     if name not in MODELS:
         raise InvalidConfigError(f"There is no model {name[:40]}. Known: {', '.join(sorted(MODELS))}.", "NO-MODEL")
     return MODELS[name]
+
+
+def with_defaults(kind: type[Model], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a training as given, the model's own where none is; a learning rate for Muon only with Muon."""
+    usual = dict(kind.train_defaults)
+    if usual.get("optimiser") == "muon" != given.get("optimiser", "muon"):
+        usual.pop("lr", None)
+    return {**usual, **given}
 
 
 def build_model(config: RunConfig, dataset: Dataset) -> Model:

@@ -1,6 +1,6 @@
 """Muon: steps along which each convolution's kernels turn rather than grow (Jordan et al. 2024,
-https://kellerjordan.github.io/posts/muon; steps as long as Liu et al. 2025, arXiv:2502.16982, so that Adam's learning
-rate serves here too).
+https://kellerjordan.github.io/posts/muon; steps as long as Liu et al. 2025, arXiv:2502.16982, so that learning rates of
+Adam's order serve here too).
 
 torch.optim.Muon takes no kernels, only matrices, and multiplies in bfloat16, which takes twice the time on most CPUs.
 """

@@ -22,6 +22,7 @@ from core.checkpoints import Checkpoint, drop_newer, forget_checkpoints, read_ch
 from core.config import TrainConfig
 from core.disk import disk_full
 from core.early_stop import EarlyStop
+from core.errors import UserError
 from core.models.base import Batch, Model
 from core.runs import Run
 from core.schedule import Clock
@@ -210,6 +211,11 @@ def tensors_of(learner: Learner) -> dict[str, Tensor]:
 def restore_tensors(learner: Learner, tensors: Mapping[str, Tensor]) -> None:
     """Put them back; memory formats stay as they are now, so that the same kernels run."""
     stored = _with_prefix(tensors, "model.")
+    sizes = {name: value.shape for name, value in _weights_and_buffers(learner.model).items()}
+    if sizes != {name: value.shape for name, value in stored.items()}:
+        raise UserError(
+            "What this training kept does not fit this version of the model. Train again.", "WEIGHTS-MISFIT"
+        )
     for name, value in _weights_and_buffers(learner.model).items():
         value.copy_(stored[name])
     learner.averaged.load_state_dict(_with_prefix(tensors, "averaged."))

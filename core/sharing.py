@@ -14,10 +14,10 @@ from pathlib import Path
 from core.dataset import Dataset
 from core.guests import share
 from core.runs import Run
+from core.versions import TRAINING
 from core.workspace import Workspace, new_id
 
 FOLDER = "shared/results"
-VERSION = 1  # raised when the same settings lead to other weights than before
 KEPT = ("weights.safetensors", "weights.sha256", "history.jsonl", "previews")
 BROUGHT_IN = ".brought-in"  # in a dataset that came in a file: nobody here has worked out its fingerprint
 TAKEN_OVER = "Exactly this was trained here before; its result was taken over."
@@ -35,7 +35,7 @@ def can_share(run: Run, workspace: Workspace) -> bool:
 
 def key_of(run: Run) -> str:
     """Equal for runs that compute the same: data, model, settings, split, seed, device."""
-    facts = [VERSION, run.config.model_dump(mode="json"), run.params.get("device", "auto")]
+    facts = [TRAINING, run.config.model_dump(mode="json"), run.params.get("device", "auto")]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

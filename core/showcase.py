@@ -22,7 +22,7 @@ from core.recipes import make_recipe
 from core.result_files import REGIONS, RESULTS
 from core.runs import Run
 from core.types import Array
-from core.workspace import Workspace, locked, read_json, write_json
+from core.workspace import GUESTS, Workspace, locked, read_json, write_json
 
 NAME = "demo"
 RECIPE = "brain-mr-ct"
@@ -116,6 +116,26 @@ def install_shipped_run(workspace: Workspace, dataset: Dataset) -> Run:
         shutil.rmtree(draft / "projections", ignore_errors=True)
     draft.rename(folder)
     return Run(folder)
+
+
+def renew_shipped_run(workspace: Workspace) -> None:
+    """Put today's shipped run in the place of an earlier version's, whose weights today's model may not take.
+
+    What was computed from the old weights goes with them; visitors who share the run share the new one. Where the
+    dataset that it was trained on is gone or another, nothing is done.
+    """
+    run = Run(workspace.runs / RUN_ID)
+    old = run.weights_sum
+    if old in ("", Run(SHIPPED).weights_sum):
+        return
+    dataset = Dataset.open(workspace, NAME)
+    if run.config.dataset_fingerprint != dataset.fingerprint:
+        return
+    install_shipped_run(workspace, dataset)
+    for folder in workspace.root.glob(f"{GUESTS}/*/runs/{RUN_ID}"):
+        if Run(folder).weights_sum == old:
+            shutil.rmtree(folder)
+            share(run.folder, folder)
 
 
 def _adopt_doubt(path: Path, dataset: Dataset) -> None:

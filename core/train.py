@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.assembly import build_model, check_model, kind_of
+from core.assembly import build_model, check_model, kind_of, with_defaults
 from core.augment import augment, drop_modalities
 from core.batches import Slices, informative_rows
 from core.compute import algorithms, check_devices, compile_networks
@@ -62,7 +62,7 @@ def make_config(  # noqa: PLR0913
             "dataset_fingerprint": dataset.fingerprint,
             "model": model,
             "model_settings": settings.model_dump(mode="json"),
-            "train": build(TrainConfig, {**kind.train_defaults, **train_settings}),
+            "train": build(TrainConfig, with_defaults(kind, train_settings)),
             "seed": seed,
             "fold": fold,
             "n_folds": n_folds,

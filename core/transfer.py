@@ -44,7 +44,8 @@ def start_from(run: Run, dataset: Dataset, model: Model) -> None:
         if value.shape != own[name].shape:
             part = ".".join(name.split(".")[:2])
             raise InvalidConfigError(
-                f"{part} has another size in the run to start from. Use the same model settings and image size.",
+                f"{part} has another size in the run to start from. Use the same model settings and image "
+                "size; a run of an earlier version may not fit either.",
                 "OTHER-SIZE",
             )
     model.load_state_dict({**own, **shared})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+TRAINING = 2  # raised when the same settings lead to other weights than before
 PACKAGES = ("torch", "numpy", "scipy", "SimpleITK", "scikit-learn", "nibabel", "pydicom", "streamlit")
 
 

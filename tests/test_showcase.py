@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from core.dataset import Dataset, split_cases
+from core.guests import share
 from core.measured_doubt import read_doubt
 from core.protocol import fingerprint_of, protocol_of
 from core.runs import Run
-from core.showcase import DERIVED, RUN_ID, SHIPPED, install_shipped_run, is_ready, make_showcase
+from core.showcase import DERIVED, RUN_ID, SHIPPED, install_shipped_run, is_ready, make_showcase, renew_shipped_run
 from core.workspace import Workspace, read_json
 
 
@@ -83,6 +84,28 @@ def test_results_of_arrays_that_were_rounded_otherwise_are_kept(another: tuple[W
     bars = read_doubt(run)["protocol"]
     assert bars["dataset_fingerprint"] == "0" * 64
     assert bars["fingerprint"] == fingerprint_of(bars)
+
+
+def test_the_run_of_an_earlier_version_is_replaced_and_a_persons_own_dataset_is_not_touched(
+    another: tuple[Workspace, Path],
+) -> None:
+    place, _ = another
+    run = install_shipped_run(place, Dataset.open(place, "demo"))
+    note = run.weights_path.with_suffix(".sha256")
+
+    run.weights_path.write_bytes(b"of another shape")
+    note.write_text("1" * 64)
+    guest = Run(place.root / "workspaces" / "guest" / "runs" / RUN_ID)
+    share(run.folder, guest.folder)
+    renew_shipped_run(place)
+    assert guest.weights_sum == run.weights_sum == Run(SHIPPED).weights_sum
+    assert run.weights_path.read_bytes() == Run(SHIPPED).weights_path.read_bytes()
+
+    note.write_text("1" * 64)
+    index = place.datasets / "demo" / "index.json"
+    index.write_text(index.read_text().replace("0" * 64, "2" * 64))
+    renew_shipped_run(place)
+    assert run.weights_sum == "1" * 64
 
 
 def test_results_of_other_arrays_are_left_out(another: tuple[Workspace, Path]) -> None:

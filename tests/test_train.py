@@ -13,6 +13,7 @@ from torch import nn
 
 from core.augment import augment
 from core.batches import make_batch, shapes_of
+from core.config import TrainConfig
 from core.dataset import Dataset
 from core.dataset_writer import DatasetWriter, PreparedCase
 from core.errors import InvalidConfigError, UserError
@@ -239,6 +240,17 @@ def test_a_config_takes_the_model_defaults_under_the_user_settings(tiny: Dataset
     assert config.train.lr == 0.01
     assert config.model_settings == {"code": 32}
     assert config.dataset_fingerprint == tiny.fingerprint
+
+
+def test_a_learning_rate_for_muon_is_not_handed_on_to_adamw(tiny: Dataset) -> None:
+    def rate(**given: object) -> float:
+        return make_config(tiny, "hemis", {}, given).train.lr
+
+    usual = TrainConfig().lr
+    assert rate() > usual
+    assert rate(optimiser="adamw") == usual
+    assert rate(optimiser="adamw", lr=0.01) == 0.01
+    assert rate(optimiser="muon") == rate()
 
 
 @pytest.mark.parametrize(

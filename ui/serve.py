@@ -17,6 +17,9 @@ from pathlib import Path
 from streamlit.web import cli
 
 import ui
+from core.errors import UserError
+from core.showcase import renew_shipped_run
+from core.workspace import Workspace
 
 TURN_S = 0.0005  # a page that opens files waits for a turn after each: not behind others for 5 ms
 M_ARENA_MAX, ARENAS = -8, 2  # of glibc's mallopt
@@ -44,9 +47,18 @@ def share_free_memory() -> None:
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
 
 
+def renew_demo() -> None:
+    """The demo run of today; where that fails, the app starts all the same, and its pages say what does not fit."""
+    try:
+        renew_shipped_run(Workspace.default())
+    except (UserError, OSError) as error:
+        logging.getLogger("ui").warning("The demo run could not be renewed: %s", type(error).__name__)
+
+
 if __name__ == "__main__":
     sys.setswitchinterval(TURN_S)
     share_free_memory()
     import_what_pages_need()
+    renew_demo()
     sys.argv = ["streamlit", "run", str(APP), *sys.argv[1:]]
     cli.main()

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from core.jobs import backend
@@ -28,8 +29,12 @@ def keep(base: Path) -> None:
             return
         with lock:
             mend(queue, base)
-            while base.exists() and (_tick(queue, base) or _was_forgetful(queue, base)):
+            file = _identity(queue.path)
+            while base.exists() and (_tick(queue, base) or _finds_forgotten(queue, base)):
                 time.sleep(EVERY_S)
+                if _identity(queue.path) != file:
+                    _finds_forgotten(queue, base)
+                    file = _identity(queue.path)
         if not base.exists() or not queue.entries("queued", "running"):  # else somebody came after the last look
             return
 
@@ -46,13 +51,22 @@ def _tick(queue: Queue, base: Path) -> bool:
         return True
 
 
-def _was_forgetful(queue: Queue, base: Path) -> bool:
-    """Whether a queue in which nothing is left lacks what the folders tell of: its file may have been made anew."""
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is, whatever is in it."""
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    return None
+
+
+def _finds_forgotten(queue: Queue, base: Path) -> bool:
+    """Put back what the folders tell of and the queue lacks, whose file may have been made anew; whether any waits."""
     try:
         mend(queue, base)
         return bool(queue.entries("queued", "running"))
-    except (OSError, sqlite3.DatabaseError):
-        return base.exists()
+    except (OSError, sqlite3.DatabaseError) as error:
+        logging.getLogger("core").warning("The queue could not be mended: %s", type(error).__name__)
+        return False
 
 
 if __name__ == "__main__":

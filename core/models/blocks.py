@@ -22,7 +22,7 @@ from core.models.formulas import rows_like
 DEPTH = 3  # halvings inside an encoder, wherever its codes lie: what it sees around a pixel
 LEAK = 0.1  # of a leaky ReLU: what it lets through below zero
 MAX_GROWTH = 4  # channels double with each halving up to this many times the width: deeper maps are small, not rich
-MUON: Mapping[str, Any] = {"optimiser": "muon", "lr": 6e-3}  # how such models train best
+MUON: Mapping[str, Any] = {"optimiser": "muon", "lr": 6e-3}  # how convolutional models train best
 NORMALISE = Field(  # one setting of many models
     True, description="Bring features to one scale in each image. Off: faster early on with AdamW, worse with Muon"
 )

@@ -53,7 +53,7 @@ class HeMIS(Model):
         self.trunk.stem = block(dims, 2 * width, width, kernel=1)
         n_pixels = 2**dims * shapes.channels  # of one place of the code
         self.decoders = nn.ModuleDict({m: conv(dims, config.latent_dim, n_pixels, 3) for m in shapes.modalities})
-        self.sort = Shuffle()
+        self.unsort = Shuffle()
 
     def encode(self, batch: Batch) -> Point:
         """(B, D, *half)."""
@@ -72,7 +72,7 @@ class HeMIS(Model):
         biases = torch.cat([cast(Tensor, layer.bias) for layer in layers])
         convolve = F.conv2d if kernels.ndim == 4 else F.conv3d
         made = convolve(z, kernels, biases, padding=1).chunk(len(layers), 1)
-        return {m: crop_to(self.sort(image), self.shapes.size) for m, image in zip(targets, made, strict=True)}
+        return {m: crop_to(self.unsort(image), self.shapes.size) for m, image in zip(targets, made, strict=True)}
 
     def loss(self, batch: Batch, part: str, step: int) -> dict[str, Tensor]:
         """L1 of what each row has, from a random subset of it."""

@@ -61,7 +61,7 @@ def make_search_config(
     Raises:
         InvalidConfigError: Whatever does not fit: a name, a value, a combination, the number of trainings or of cases.
     """
-    from core.assembly import kind_of
+    from core.assembly import kind_of, with_defaults
 
     kind = kind_of(model)
     if not kind.makes_images:
@@ -78,6 +78,10 @@ def make_search_config(
             "A search starts from fresh weights: others may have seen the cases of a fold. Leave out train.init_from.",
             "LEAK",
         )
+    if "train.optimiser" in grid and "train.lr" not in grid and "lr" not in fixed.get("train", {}):
+        raise InvalidConfigError(
+            "train.optimiser: AdamW and Muon want different learning rates. Give train.lr too, or vary it.", "NO-RATE"
+        )
     config = build(
         SearchConfig,
         {
@@ -86,7 +90,7 @@ def make_search_config(
             "dataset_fingerprint": dataset.fingerprint,
             "model": model,
             "model_settings": dict(fixed.get("model", {})),
-            "train": {**kind.train_defaults, **fixed.get("train", {})},
+            "train": with_defaults(kind, fixed.get("train", {})),
             "grid": typed(grid, kind.Config),
         },
     )

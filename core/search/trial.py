@@ -26,6 +26,7 @@ from core.search.settings import UNSAID, SearchConfig
 from core.shortage import told_of_memory
 from core.synthesis import LoadedRun, load_run, supported_targets
 from core.train import make_config, train
+from core.versions import TRAINING
 from core.workspace import digest_of, read_json, write_json
 
 ENDS_ALL = (DISK_FULL, "DATASET-CHANGED", "NO-GPU")  # what no other point could escape either
@@ -134,8 +135,8 @@ def train_run(config: RunConfig, folder: Path, dataset: Dataset, device: torch.d
 
 
 def key_of(config: RunConfig) -> str:
-    """The same for the same config, which gives the same result."""
-    return digest_of(config.model_dump())
+    """The same for the same config, which gives the same result as long as models learn as they do today."""
+    return digest_of({**config.model_dump(), "version": TRAINING})
 
 
 def score(loaded: LoadedRun, case_id: str, target: str = "") -> dict[str, float]:

@@ -12,6 +12,7 @@ from torch import nn
 
 from core.checkpoints import FOLDER, has_checkpoint
 from core.dataset import Dataset
+from core.errors import UserError
 from core.models import MODELS
 from core.models.ae import AE
 from core.models.base import Model
@@ -176,3 +177,16 @@ def test_where_all_checkpoints_are_damaged_it_starts_anew(workspace: Workspace, 
         path.write_text(json.dumps({}))
     train(broken, tiny, CPU)
     same(whole, broken)
+
+
+def test_what_a_model_of_another_shape_kept_is_refused_in_a_sentence(workspace: Workspace, tiny: Dataset) -> None:
+    run = new_run(workspace, tiny, "ae")
+    with pytest.raises(Cancelled):
+        train(run, tiny, CPU, stop_at(7, Cancelled))
+    path = run.folder / "config.json"
+    config = json.loads(path.read_text())
+    config["model_settings"]["width"] = 8  # as where a later version of a model is wider
+    path.write_text(json.dumps(config))
+    with pytest.raises(UserError, match="does not fit") as error:
+        train(Run(run.folder), tiny, CPU)
+    assert error.value.code == "WEIGHTS-MISFIT"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from core.dataset import Dataset
-from core.errors import UserError
+from core.errors import InvalidConfigError, UserError
 from core.models import MODELS
 from core.models.pca import PCA
 from core.progress import Interrupted
@@ -235,3 +235,10 @@ def test_a_target_and_another_metric_are_judged_alone(place, dataset):
     without_t2 = [c for fold in table["folds"] for c in fold if "T2" not in dataset.record(c)["modalities"]]
     assert without_t2 and not set(without_t2) & set(table["points"][0]["scores"])
     json.dumps(table, allow_nan=False)
+
+
+def test_optimisers_are_compared_at_a_rate_that_was_chosen(place, dataset):
+    with pytest.raises(InvalidConfigError) as error:
+        start(place, dataset, "ae", ["train.optimiser=adamw,muon"])
+    assert error.value.code == "NO-RATE"
+    start(place, dataset, "ae", ["train.optimiser=adamw,muon", "train.lr=0.002"])
