@@ -14,6 +14,7 @@ from core.muon import Muon
 
 WARM_UP = 0.05  # of the training, to the peak learning rate
 TRUST_STEPS = 0.25  # of the time limit, before the pace is believed to be too slow
+FIRST_STEPS, FIRST_TIME, FAR_TOO_SLOW = 20, 0.02, 3  # from then on it is believed where it is that many times too slow
 
 
 @dataclass
@@ -32,8 +33,10 @@ class Clock:
     @property
     def fraction(self) -> float:
         """0 to 1; time counts only where it is clear that it runs out before the steps do."""
-        spent = self.seconds / self.limit_s
-        return max(self.step / self.total_steps, spent if spent > TRUST_STEPS else 0.0)
+        spent, done = self.seconds / self.limit_s, self.step / self.total_steps
+        is_early = self.step < FIRST_STEPS or spent < FIRST_TIME
+        is_clear = spent > TRUST_STEPS or (not is_early and spent > FAR_TOO_SLOW * done)
+        return max(done, spent if is_clear else 0.0)
 
     @property
     def is_over(self) -> bool:

@@ -218,6 +218,18 @@ def test_steps_count_alone_while_time_is_plenty() -> None:
     assert clock.fraction == 0.3
 
 
+def test_a_limit_that_steps_will_never_reach_counts_from_the_start() -> None:
+    """Or the learning rate would stay in its warm-up for a quarter of the time."""
+    clock = Clock(100_000, limit_s=1000.0, step=30)
+    clock.started -= 30
+    assert clock.fraction == pytest.approx(0.03, abs=0.001)
+    clock.step = 10  # one of the first steps is often slow
+    assert clock.fraction == 0.0001
+    slower = Clock(1000, limit_s=1000.0, step=30)
+    slower.started -= 60
+    assert slower.fraction == 0.03
+
+
 def test_time_counts_once_it_is_clear_that_it_runs_out() -> None:
     clock = Clock(100, limit_s=1000.0, step=3)
     clock.started -= 500
