@@ -211,12 +211,12 @@ def tensors_of(learner: Learner) -> dict[str, Tensor]:
 def restore_tensors(learner: Learner, tensors: Mapping[str, Tensor]) -> None:
     """Put them back; memory formats stay as they are now, so that the same kernels run."""
     stored = _with_prefix(tensors, "model.")
-    sizes = {name: value.shape for name, value in _weights_and_buffers(learner.model).items()}
-    if sizes != {name: value.shape for name, value in stored.items()}:
+    own = _weights_and_buffers(learner.model)
+    if _shapes(own) != _shapes(stored):
         raise UserError(
             "What this training kept does not fit this version of the model. Train again.", "WEIGHTS-MISFIT"
         )
-    for name, value in _weights_and_buffers(learner.model).items():
+    for name, value in own.items():
         value.copy_(stored[name])
     learner.averaged.load_state_dict(_with_prefix(tensors, "averaged."))
     for part, optimiser in learner.optimisers.items():
@@ -226,6 +226,10 @@ def restore_tensors(learner: Learner, tensors: Mapping[str, Tensor]) -> None:
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in tensors.items()}
 
 
 def _weights_and_buffers(model: nn.Module) -> dict[str, Tensor]:

@@ -99,16 +99,16 @@ def train(run: Run, dataset: Dataset, device: torch.device, progress: Progress =
     check_devices(config.train, device)
     model = _fresh(run, dataset, device)
     if not model.parts():
-        return fit_once(run, dataset, model, _split(run, dataset), progress)
+        return fit_once(run, dataset, model, dataset.split_of(run.config), progress)
     start_from(run, dataset, model)
-    return Training(run, dataset, model, _split(run, dataset), progress).run_all()
+    return Training(run, dataset, model, dataset.split_of(run.config), progress).run_all()
 
 
 def follow(run: Run, dataset: Dataset, device: torch.device, seat: Seat, ready: Callable[[], None]) -> None:
     """Take the same steps as the process that leads, on other rows, and write nothing; `ready` is called before."""
     team = Team(run.config.train, device, seat)
     model = _fresh(run, dataset, team.fabric.device)
-    training = Training(run, dataset, model, _split(run, dataset), silent, team)
+    training = Training(run, dataset, model, dataset.split_of(run.config), silent, team)
     ready()
     training.follow()
 
@@ -119,10 +119,6 @@ def _fresh(run: Run, dataset: Dataset, device: torch.device) -> Model:
     model = build_model(run.config, dataset)
     place(model, device, to_learn=True)
     return model
-
-
-def _split(run: Run, dataset: Dataset) -> Split:
-    return dataset.split_of(run.config)
 
 
 class Training:

@@ -67,7 +67,7 @@ class CycleGAN(Model):
         seen = torch.stack([batch.present.get(m, nothing) for m in self.pair])
         images = {m: visible(batch, m) if m in batch.x else blank for m in self.pair}
         readers = {m: cast(Generator, self.generators[self.other(m)]) for m in self.pair}
-        return Point(mean_code(torch.stack([readers[m].code(x) for m, x in images.items()]), seen))
+        return Point(mean_code([readers[m].code(x) for m, x in images.items()], seen))
 
     def decode(self, z: Tensor, targets: Sequence[str]) -> Images:
         raise InvalidConfigError("A CycleGAN has no code to decode: it needs the given image.", "NO-DECODER")

@@ -91,7 +91,7 @@ class UNIT(Model):
 
     def encode(self, batch: Batch) -> Gaussian:
         """The mean of the codes of what is present."""
-        codes = torch.stack([self.code(m, visible(batch, m)) for m in batch.x])
+        codes = [self.code(m, visible(batch, m)) for m in batch.x]
         mean = mean_code(codes, stack_presence(batch))
         return Gaussian(mean, torch.zeros_like(mean))
 

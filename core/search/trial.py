@@ -122,8 +122,7 @@ def train_run(config: RunConfig, folder: Path, dataset: Dataset, device: torch.d
     run = Run.make(folder, config, device.type)
     run.update(state="running", started=time.time(), device=str(device))
     try:
-        with told_of_memory():
-            train(run, dataset, device, progress)
+        train(run, dataset, device, progress)
     except Cancelled:
         run.update(state="paused", ended=time.time())
         raise
