@@ -135,8 +135,7 @@ class Training:
         self.average = MovingAverage(model, self.settings.average)
         self.averaged = self.average.model
         self.rng = np.random.default_rng(run.config.seed)
-        rows = informative_rows(dataset, split.train, model.shapes)
-        self.slices = Slices(dataset, rows, model.shapes, model.paired)
+        self.slices = Slices(dataset, informative_rows(dataset, split.train, model.shapes), model.shapes, model.paired)
         if not len(self.slices):
             raise InvalidConfigError("No training slice has anything in its mask.", "NO-SLICES")
         watches = self.team.leads and bool(split.val)
@@ -161,6 +160,7 @@ class Training:
         try:
             self.team.gather(self.run.folder, self.dataset.folder)
             self._learn()
+            self._write_logged(self.resume.epoch)
             self._log_val(self.resume.epoch)
             self.early_stop.restore_best(self.averaged)
         except Cancelled:
@@ -199,11 +199,11 @@ class Training:
     def epoch(self, epoch: int) -> None:
         """What is left of one pass over the training slices."""
         for batch in self.resume.batches(epoch):
-            moved = batch.to(self.device, to_learn=True)
             lr = self._set_lr()
-            self._step(self._varied(moved))
+            losses = self._step(self._varied(batch.to(self.device, to_learn=True)))
+            self.logged.append({**losses, "lr": lr})
             self.clock.step += 1
-            self._log(epoch, lr)
+            self._log(epoch)
             if self.is_over:
                 return
 
@@ -212,8 +212,8 @@ class Training:
         varied = augment(batch, self.rng) if settings.augment else batch
         return drop_modalities(varied, settings.drop_modalities, self.rng) if settings.drop_modalities else varied
 
-    def _step(self, batch: Batch) -> None:
-        """One step of each part, the others frozen."""
+    def _step(self, batch: Batch) -> dict[str, float]:
+        """One step of each part, the others frozen; its losses."""
         self.team.draw_apart(self.run.config.seed, self.clock.step)
         own, weight = self.team.share(batch)
         values: dict[str, float] = {}
@@ -224,7 +224,7 @@ class Training:
             stepper.step()
         if self.team.leads:
             self.average.follow(self.clock.step)
-        self.logged.append(values)
+        return values
 
     def _freeze_all_but(self, name: str) -> None:
         if len(self.parts) > 1:
@@ -240,9 +240,8 @@ class Training:
                 losses = with_terms(self.model.loss(rows, part, self.clock.step), self.model, rows, self.settings)
             return losses if weight == 1 else {name: loss * weight for name, loss in losses.items()}
 
-        clear = self.optimisers[part].zero_grad
-        losses, n_pieces = backward(batch, loss_of, clear, self.team, self.resume.n_pieces)
-        self.resume.take_pieces(n_pieces)
+        losses, n = backward(batch, loss_of, self.optimisers[part].zero_grad, self.team, self.resume.n_pieces)
+        self.resume.take_pieces(n)
         return self.team.average(self.parts[part], losses)
 
     def _check_and_clip(self, part: str, losses: Mapping[str, Tensor]) -> dict[str, float]:
@@ -269,28 +268,32 @@ class Training:
                 group["lr"] = rate
         return rate
 
-    def _log(self, epoch: int, lr: float) -> None:
+    def _log(self, epoch: int) -> None:
         """Report each step; write history and previews now and then."""
+        clock = self.clock
         if not self.team.leads:
             self.logged.clear()
             return
-        clock = self.clock
-        if clock.step % LOG_EVERY == 0 or self.is_over:
-            mean = {key: float(np.mean([line[key] for line in self.logged])) for key in self.logged[0]}
-            self._write_line("train", epoch, mean, lr)
-            self.logged.clear()
+        if clock.step % LOG_EVERY == 0:
+            self._write_logged(epoch)
         if clock.step % self.settings.preview_every == 0 and not clock.is_over:
             self._log_val(epoch)
             write_preview(self.run, self.dataset, self.averaged, self.split, clock.step)
         done = clock.fraction * clock.total_steps
         self.progress(min(done, clock.total_steps), clock.total_steps, f"Epoch {epoch} of {self.settings.epochs}")
 
+    def _write_logged(self, epoch: int) -> None:
+        """The mean of the steps since the last line, if there are any."""
+        if self.logged:
+            means = {key: float(np.mean([line[key] for line in self.logged])) for key in self.logged[0]}
+            self._write_line("train", epoch, means, self.logged[-1]["lr"])
+            self.logged.clear()
+
     def _log_val(self, epoch: int) -> None:
         if self.val is not None:
             if self.early_stop.patience:
                 self.early_stop.look(settled_loss(self.averaged, self.val, self.settings), self.averaged)
-            found = loss_on(self.averaged, self.val, self.clock.step, self.settings)
-            self._write_line("val", epoch, found, 0.0)
+            self._write_line("val", epoch, loss_on(self.averaged, self.val, self.clock.step, self.settings), 0.0)
 
     def _write_line(self, split: str, epoch: int, losses: Mapping[str, float], lr: float) -> None:
         line = {"step": self.clock.step, "epoch": epoch, "split": split, **losses}
