@@ -39,7 +39,7 @@ from core.workspace import Workspace
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 MINUTES = float(os.environ.get("RESULTS_MINUTES", "2"))
-MODELS = ("mvae", "hemis")
+MODELS = ("mvae", "hemis", "mm_synthesis")
 DEMO_MODALITIES = ("T1", "T2", "CT", "PET")
 N_DEMO, N_FOLDS = 12, 3
 SPACING_MM = (3.0,)
