@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +18,8 @@ from core.errors import DeviceError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import ClusterEnvironment
+
+COMPILERS = ("g++", "clang++", "cl")  # that PyTorch looks for
 
 
 def precision_of(settings: TrainConfig, device: torch.device) -> Literal["32-true", "bf16-mixed"]:
@@ -68,9 +72,26 @@ def algorithms(settings: TrainConfig) -> Iterator[None]:
 
 
 def compile_networks(model: nn.Module, settings: TrainConfig) -> None:
-    """Let PyTorch compile each network of a model in place; names of weights stay as they are."""
+    """Let PyTorch compile a model's networks in place, whole and in parts; names of weights stay as they are.
+
+    Raises:
+        DeviceError: There is no compiler.
+    """
     if not settings.compile:
         return
-    for child in model.children():
-        for network in child.children() if isinstance(child, nn.ModuleDict) else (child,):
-            network.compile()
+    if not any(shutil.which(name) for name in (os.environ.get("CXX", ""), *COMPILERS)):
+        raise DeviceError(
+            "train.compile needs a C++ compiler such as g++, and this machine has none. Install one, or turn it off.",
+            "NO-COMPILER",
+        )
+    for network in _networks(model):
+        network.compile()
+
+
+def _networks(module: nn.Module) -> Iterator[nn.Module]:
+    """All stacks of layers and what is made of them, as some models call a trunk's way down and its way up apart."""
+    for child in module.children():
+        if not isinstance(child, nn.ModuleDict | nn.ModuleList):
+            yield child
+        if not isinstance(child, nn.Sequential):
+            yield from _networks(child)

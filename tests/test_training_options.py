@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,18 @@ import torch
 from torch import nn
 
 from core.augment import drop_modalities
+from core.compute import compile_networks
+from core.config import TrainConfig
 from core.dataset import Dataset
 from core.early_stop import EarlyStop
-from core.errors import InvalidConfigError
+from core.errors import DeviceError, InvalidConfigError
 from core.progress import Paused
 from core.runs import Run
 from core.train import make_config, train
 from core.workspace import Workspace
-from tests.jobs.test_resume import same
-from tests.models.test_contract import make_batch
+from tests.jobs.test_resume import new_run as new_small_run
+from tests.jobs.test_resume import same, trainable
+from tests.models.test_contract import build, make_batch
 from tests.tiny_run import make_dataset, pause_at
 
 CPU = torch.device("cpu")
@@ -118,10 +122,38 @@ def test_stopping_early_without_validation_cases_is_refused(workspace: Workspace
         new_run(workspace, few, patience=2)
 
 
+@pytest.mark.parametrize("name", trainable())
+def test_no_layer_is_left_out_where_networks_are_compiled(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some models call a network's parts themselves, so that what compiles it whole would never be used."""
+    model, compiled, called = build(name), set(), set()
+
+    def is_used(network: nn.Module, _: object) -> None:
+        compiled.update(network.modules())
+
+    monkeypatch.setattr(nn.Module, "compile", lambda network: network.register_forward_pre_hook(is_used))
+    compile_networks(model, TrainConfig(compile=True))
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.GroupNorm):
+            module.register_forward_hook(lambda layer, *_: called.add(layer))
+    for part in model.parts():
+        model.loss(make_batch(), part, 0)
+    assert called
+    assert called <= compiled
+
+
+def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DeviceError, match="C\\+\\+ compiler"):
+        compile_networks(nn.ModuleList([nn.Linear(1, 1)]), TrainConfig(compile=True))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
-def test_compiled_networks_learn_the_same(workspace: Workspace, tiny: Dataset) -> None:
-    plain, compiled = new_run(workspace, tiny, epochs=1), new_run(workspace, tiny, epochs=1, compile=True)
+@pytest.mark.parametrize("name", ["ae", "hemis", "unet", "mhvae"])
+def test_compiled_networks_learn_the_same(name: str, workspace: Workspace, tiny: Dataset) -> None:
+    quick = {"epochs": 1, "batch_size": 12, "modalities": "T1,T2"}
+    plain, compiled = (new_small_run(workspace, tiny, name, **quick, compile=flag) for flag in (False, True))
     for run in (plain, compiled):
         train(run, tiny, CPU)
     losses = [[line["total"] for line in run.history() if line["split"] == "val"] for run in (plain, compiled)]
