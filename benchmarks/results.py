@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,7 +25,9 @@ from benchmarks.real import DATA
 from core.arena.arena import Arena
 from core.arena.settings import REFERENCE, ArenaOptions, make_arena_config
 from core.arena.table import Pair, by_case, pairs_of, standings
+from core.assembly import kind_of, with_defaults
 from core.cohort import Cohort
+from core.config import TrainConfig
 from core.dataset import Dataset
 from core.errors import NotFoundError
 from core.ingest import ingest
@@ -152,7 +154,18 @@ def _section(part: Part) -> str:
     for pair in headline(found):
         lines += _lines(found["rows"], pair, str(units.get(pair[1], "")))
     took = ", ".join(f"{one['model']} {one['seconds'] / max(1, one['folds']):.0f} s" for one in found["entrants"])
-    return "\n".join([*lines, f"\nTraining and judging of a fold: {took}.\n"])
+    learnt = _learnt(one["model"] for one in found["entrants"])
+    return "\n".join([*lines, f"\nTraining and judging of a fold: {took}. {learnt}\n"])
+
+
+def _learnt(models: Iterable[str]) -> str:
+    """Which optimiser each model's own defaults name."""
+    by_optimiser: dict[str, list[str]] = {}
+    for model in models:
+        if not kind_of(model).is_fitted:
+            settings = TrainConfig(**with_defaults(kind_of(model), {}))
+            by_optimiser.setdefault(settings.optimiser, []).append(model)
+    return " ".join(f"Learnt by {name}: {', '.join(those)}." for name, those in by_optimiser.items())
 
 
 def _note(n: int) -> str:
