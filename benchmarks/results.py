@@ -165,7 +165,7 @@ def _learnt(models: Iterable[str]) -> str:
         if not kind_of(model).is_fitted:
             settings = TrainConfig(**with_defaults(kind_of(model), {}))
             by_optimiser.setdefault(settings.optimiser, []).append(model)
-    return " ".join(f"Learnt by {name}: {', '.join(those)}." for name, those in by_optimiser.items())
+    return "Optimisers: " + "; ".join(f"{name} for {', '.join(those)}" for name, those in by_optimiser.items()) + "."
 
 
 def _note(n: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import ClusterEnvironment
 
-COMPILERS = ("g++", "clang++", "cl")  # that PyTorch looks for
+USUAL_COMPILER = {"darwin": "clang++", "win32": "cl"}  # as PyTorch has it; elsewhere g++
+MAX_COMPILED = 256  # PyTorch counts all networks as one and would give up after eight
 
 
 def precision_of(settings: TrainConfig, device: torch.device) -> Literal["32-true", "bf16-mixed"]:
@@ -71,25 +73,28 @@ def algorithms(settings: TrainConfig) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def compile_networks(model: nn.Module, settings: TrainConfig) -> None:
+def compile_networks(model: nn.Module, settings: TrainConfig, device: torch.device) -> None:
     """Let PyTorch compile a model's networks in place, whole and in parts; names of weights stay as they are.
 
     Raises:
-        DeviceError: There is no compiler.
+        DeviceError: Compiling for the CPU needs a compiler, and there is none.
     """
     if not settings.compile:
         return
-    if not any(shutil.which(name) for name in (os.environ.get("CXX", ""), *COMPILERS)):
+    compiler = os.environ.get("CXX") or USUAL_COMPILER.get(sys.platform, "g++")
+    if device.type == "cpu" and not shutil.which(compiler):
         raise DeviceError(
-            "train.compile needs a C++ compiler such as g++, and this machine has none. Install one, or turn it off.",
+            f"train.compile needs the compiler {compiler}, and this machine has none. Install it, or turn it off.",
             "NO-COMPILER",
         )
+    torch.compiler.reset()
+    torch.compiler.config.recompile_limit = MAX_COMPILED
     for network in _networks(model):
         network.compile()
 
 
 def _networks(module: nn.Module) -> Iterator[nn.Module]:
-    """All stacks of layers and what is made of them, as some models call a trunk's way down and its way up apart."""
+    """All below but containers and what a Sequential holds, since some models call a network's parts themselves."""
     for child in module.children():
         if not isinstance(child, nn.ModuleDict | nn.ModuleList):
             yield child

@@ -148,7 +148,7 @@ class Training:
         self.logged: list[dict[str, float]] = []
         self.early_stop = EarlyStop(self.settings.patience if self.val is not None else 0)
         self.resume = Resume(self)
-        compile_networks(self.model, self.settings)
+        compile_networks(self.model, self.settings, self.device)
 
     @property
     def is_over(self) -> bool:
@@ -286,15 +286,15 @@ class Training:
         """The mean of the steps since the last line, if there are any."""
         if self.logged:
             means = {key: float(np.mean([line[key] for line in self.logged])) for key in self.logged[0]}
-            self._write_line("train", epoch, means, self.logged[-1]["lr"])
+            self._write_line("train", epoch, {**means, "lr": self.logged[-1]["lr"]})
             self.logged.clear()
 
     def _log_val(self, epoch: int) -> None:
         if self.val is not None:
             if self.early_stop.patience:
                 self.early_stop.look(settled_loss(self.averaged, self.val, self.settings), self.averaged)
-            self._write_line("val", epoch, loss_on(self.averaged, self.val, self.clock.step, self.settings), 0.0)
+            self._write_line("val", epoch, loss_on(self.averaged, self.val, self.clock.step, self.settings))
 
-    def _write_line(self, split: str, epoch: int, losses: Mapping[str, float], lr: float) -> None:
-        line = {"step": self.clock.step, "epoch": epoch, "split": split, **losses}
-        self.run.append_history({**line, "seconds": round(self.clock.seconds, 2), "lr": lr})
+    def _write_line(self, split: str, epoch: int, values: Mapping[str, float]) -> None:
+        line = {"step": self.clock.step, "epoch": epoch, "split": split, "lr": 0.0, **values}
+        self.run.append_history({**line, "seconds": round(self.clock.seconds, 2)})

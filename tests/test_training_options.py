@@ -64,6 +64,7 @@ def test_a_training_stops_where_validation_no_longer_gains(workspace: Workspace,
     run = new_run(workspace, tiny, patience=2, lr=1e-12, schedule="constant", average=0.0)
     train(run, tiny, CPU)
     steps = [line["step"] for line in run.history() if line["split"] == "val"]
+    assert max(line["step"] for line in run.history() if line["split"] == "train") == max(steps)
     longest = new_run(workspace, tiny, lr=1e-12, schedule="constant", average=0.0)
     train(longest, tiny, CPU)
     assert max(steps) < max(line["step"] for line in longest.history())
@@ -125,37 +126,43 @@ def test_stopping_early_without_validation_cases_is_refused(workspace: Workspace
 @pytest.mark.parametrize("name", trainable())
 def test_no_layer_is_left_out_where_networks_are_compiled(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some models call a network's parts themselves, so that what compiles it whole would never be used."""
-    model, compiled, called = build(name), set(), set()
+    model, entered, is_in_one = build(name), [], []
 
-    def is_used(network: nn.Module, _: object) -> None:
-        compiled.update(network.modules())
+    def watch(network: nn.Module) -> None:
+        network.register_forward_pre_hook(lambda *_: entered.append(network), prepend=True)
+        network.register_forward_hook(lambda *_: entered.remove(network))
 
-    monkeypatch.setattr(nn.Module, "compile", lambda network: network.register_forward_pre_hook(is_used))
-    compile_networks(model, TrainConfig(compile=True))
+    monkeypatch.setattr(nn.Module, "compile", watch)
+    compile_networks(model, TrainConfig(compile=True), CPU)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.GroupNorm):
-            module.register_forward_hook(lambda layer, *_: called.add(layer))
+            module.register_forward_pre_hook(lambda *_: is_in_one.append(bool(entered)))
     for part in model.parts():
         model.loss(make_batch(), part, 0)
-    assert called
-    assert called <= compiled
+    assert len(is_in_one) > 1
+    assert all(is_in_one)
 
 
 def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(DeviceError, match="C\\+\\+ compiler"):
-        compile_networks(nn.ModuleList([nn.Linear(1, 1)]), TrainConfig(compile=True))
+    with pytest.raises(DeviceError, match="needs the compiler"):
+        compile_networks(nn.ModuleList([nn.Linear(1, 1)]), TrainConfig(compile=True), CPU)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
 @pytest.mark.parametrize("name", ["ae", "hemis", "unet", "mhvae"])
 def test_compiled_networks_learn_the_same(name: str, workspace: Workspace, tiny: Dataset) -> None:
+    from torch._dynamo.utils import counters
+
+    counters.clear()
     quick = {"epochs": 1, "batch_size": 12, "modalities": "T1,T2"}
     plain, compiled = (new_small_run(workspace, tiny, name, **quick, compile=flag) for flag in (False, True))
-    for run in (plain, compiled):
-        train(run, tiny, CPU)
+    train(plain, tiny, CPU)
+    with torch.compiler.config.patch(fail_on_recompile_limit_hit=True):
+        train(compiled, tiny, CPU)
+    assert counters["stats"]["unique_graphs"] > 1
     losses = [[line["total"] for line in run.history() if line["split"] == "val"] for run in (plain, compiled)]
     assert math.isfinite(losses[1][-1])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)

@@ -29,7 +29,7 @@ from core.train import make_config, train
 from core.versions import TRAINING
 from core.workspace import digest_of, read_json, write_json
 
-ENDS_ALL = (DISK_FULL, "DATASET-CHANGED", "NO-GPU")  # what no other point could escape either
+ENDS_ALL = (DISK_FULL, "DATASET-CHANGED", "NO-GPU", "NO-COMPILER")  # what no other point could escape either
 
 
 def run_config(dataset: Dataset, search: SearchConfig, point: Point, hold_out: HoldOut) -> RunConfig:
