@@ -120,7 +120,7 @@ def test_hemis_learns_what_it_was_not_given_and_what_stands_alone(batch: Batch) 
     model = build("hemis", rebuild=0)
     pair, alone = row_of(batch, 1, ["CT", "T1"]), row_of(batch, 2, ["CT"])
     errors = [
-        float((model.synthesise(pair.only([m]), [t])[t] - pair.x[t]).abs().sum())
+        float((model.synthesise(pair.only([m]), [t])[t] - pair.x[t]).abs().sum().detach())
         for m, t in (("CT", "T1"), ("T1", "CT"))
     ]
     found = {round(float(model.loss(pair, "model", 0)["total"].detach()), 6) for _ in range(30)}
