@@ -70,14 +70,14 @@ def measure_coverage() -> Figures:
     return figures | _extremes(figures)
 
 
-def trained(workspace: Workspace, model: str) -> LoadedRun:
+def trained(workspace: Workspace, model: str, epochs: int = EPOCHS) -> LoadedRun:
     """A model that learnt from the first cases; the one that an earlier measurement left, if it is there."""
     n_cases = N_TRAINING + N_HELD_OUT
     dataset = generated_dataset(workspace, f"coverage-{n_cases}", n_cases, "easy", spacing_mm=SPACING_MM)
     if read_report(dataset) is None:
         check(dataset, cohort_of(workspace, dataset))  # as every preparing does: who resembles whom is then known
     judged = dataset.case_ids[N_TRAINING:]
-    limits: dict[str, Any] = {"modalities": MODALITIES, "epochs": EPOCHS, "batch_size": 8, "max_minutes": 600}
+    limits: dict[str, Any] = {"modalities": MODALITIES, "epochs": epochs, "batch_size": 8, "max_minutes": 600}
     config = make_config(dataset, model, {}, limits, hold_out=HoldOut(judged=judged))
     for run in list_runs(workspace):
         if run.config == config and run.has_weights:
