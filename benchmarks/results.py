@@ -25,12 +25,12 @@ from benchmarks.real import DATA
 from core.arena.arena import Arena
 from core.arena.settings import REFERENCE, ArenaOptions, make_arena_config
 from core.arena.table import Pair, by_case, pairs_of, standings
-from core.assembly import kind_of, with_defaults
 from core.cohort import Cohort
 from core.config import TrainConfig
 from core.dataset import Dataset
 from core.errors import NotFoundError
 from core.ingest import ingest
+from core.models import MODELS
 from core.prepare import prepare
 from core.recipes import make_recipe
 from core.report_figures import side_by_side, strip
@@ -41,7 +41,7 @@ from core.workspace import Workspace
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 MINUTES = float(os.environ.get("RESULTS_MINUTES", "2"))
-MODELS = ("mvae", "hemis", "mm_synthesis")
+CHOSEN = ("mvae", "hemis", "mm_synthesis")  # beside those that every arena has
 DEMO_MODALITIES = ("T1", "T2", "CT", "PET")
 N_DEMO, N_FOLDS = 12, 3
 SPACING_MM = (3.0,)
@@ -90,7 +90,7 @@ def _part(workspace: Workspace, name: str, make: Any, said: str) -> Part:
     dataset: Dataset = make(workspace, name)
     n_folds = N_FOLDS if name == "demo" else len(dataset.case_ids)
     modalities = DEMO_MODALITIES if name == "demo" else dataset.modalities
-    options = ArenaOptions(models=MODELS, n_folds=n_folds, minutes=MINUTES, modalities=tuple(modalities))
+    options = ArenaOptions(models=CHOSEN, n_folds=n_folds, minutes=MINUTES, modalities=tuple(modalities))
     config = make_arena_config(dataset, options)
     job = _job(workspace, {"config": config.model_dump(mode="json"), "device": "cpu"})
     found = Arena(job, config, dataset, torch.device("cpu")).run()
@@ -162,8 +162,8 @@ def _learnt(models: Iterable[str]) -> str:
     """Which optimiser each model's own defaults name."""
     by_optimiser: dict[str, list[str]] = {}
     for model in models:
-        if not kind_of(model).is_fitted:
-            settings = TrainConfig(**with_defaults(kind_of(model), {}))
+        if not MODELS[model].is_fitted:
+            settings = TrainConfig(**MODELS[model].train_defaults)
             by_optimiser.setdefault(settings.optimiser, []).append(model)
     return "Optimisers: " + "; ".join(f"{name} for {', '.join(those)}" for name, those in by_optimiser.items()) + "."
 

@@ -240,8 +240,8 @@ class Training:
                 losses = with_terms(self.model.loss(rows, part, self.clock.step), self.model, rows, self.settings)
             return losses if weight == 1 else {name: loss * weight for name, loss in losses.items()}
 
-        losses, n = backward(batch, loss_of, self.optimisers[part].zero_grad, self.team, self.resume.n_pieces)
-        self.resume.take_pieces(n)
+        losses, n_pieces = backward(batch, loss_of, self.optimisers[part].zero_grad, self.team, self.resume.n_pieces)
+        self.resume.take_pieces(n_pieces)
         return self.team.average(self.parts[part], losses)
 
     def _check_and_clip(self, part: str, losses: Mapping[str, Tensor]) -> dict[str, float]:
@@ -270,10 +270,10 @@ class Training:
 
     def _log(self, epoch: int) -> None:
         """Report each step; write history and previews now and then."""
-        clock = self.clock
         if not self.team.leads:
             self.logged.clear()
             return
+        clock = self.clock
         if clock.step % LOG_EVERY == 0:
             self._write_logged(epoch)
         if clock.step % self.settings.preview_every == 0 and not clock.is_over:
